@@ -3,8 +3,7 @@
 OTLP/JSON (`resourceSpans`, `resourceLogs`: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding), as a
 collector's file and S3 exporters write it, or with the names and base64 ids that protobuf gives its JSON; an SDK's
 console exporter; the columns of the collector's ClickHouse exporter; Phoenix's spans, of its API and its data frames;
-MLflow's traces; Jaeger's; the tables of Azure's Application Insights, as its diagnostic settings and its workspace
-export them.
+MLflow's traces; the tables of Azure's Application Insights, as its diagnostic settings and its workspace export them.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ _ATTRIBUTES = ("attributes", "SpanAttributes", "LogAttributes", "span_attributes
 _INSIGHTS = ("Properties", "customDimensions")
 _RESOURCE = ("ResourceAttributes", "resource_attributes", "otel_resource_attributes")
 _SPANS, _LOGS = ("resourceSpans", "resource_spans"), ("resourceLogs", "resource_logs")
-_OTLP = {*_SPANS, *_LOGS}
-_SCOPES_OF_SPANS = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
+OTLP = {*_SPANS, *_LOGS}
+SCOPES_OF_SPANS = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
 _SCOPES_OF_LOGS = ("scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs")
 _SCOPE = ("scope", "instrumentationLibrary", "instrumentation_library")
 _BYTES_OF_AN_ID = {24: 16, 12: 8}  # in base64, as protobuf writes what OTLP writes in hexadecimal digits
@@ -109,16 +108,16 @@ def _end(record: Mapping[str, Any], started: object) -> datetime | None:
 
 def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     """The spans and log records that a record is or has, None for one that is odd; None for another kind of record."""
-    if record.keys() & _OTLP:
-        return _otlp(record)
+    if record.keys() & OTLP:
+        return otlp(record)
     held = record.get("data")
     if isinstance(held, dict) and isinstance(held.get("spans"), list):  # MLflow's trace
         return _each(held["spans"], {})
     if isinstance(record.get("spans"), list) and isinstance(
         first(record, ("processes", "traceID", "info")), str | dict
     ):
-        return _jaeger(record) if "traceID" in record else _each(record["spans"], {})
-    properties = _attributes(first(record, _INSIGHTS))
+        return _each(record["spans"], {})
+    properties = attributes_in(first(record, _INSIGHTS))
     if _is_telling(properties) or _is_of_insights(record):
         return iter([_of_insights(record, properties)])
     attributes = _attributes_of(record)
@@ -165,7 +164,7 @@ def _attributes_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """The attributes of a span or log record; None for a record that is none."""
     held = first(record, _ATTRIBUTES)
     if held is not None:
-        return _attributes(held)
+        return attributes_in(held)
     columns = {key[11:]: value for key, value in record.items() if key.startswith("attributes.") and value is not None}
     return columns or None
 
@@ -181,36 +180,17 @@ def _has_trace(record: Mapping[str, Any]) -> bool:
     return first(record, _TRACE_ID) is not None or (isinstance(context, dict) and first(context, _TRACE_ID) is not None)
 
 
-def _otlp(record: Mapping[str, Any]) -> Iterator[Span | None]:
+def otlp(record: Mapping[str, Any]) -> Iterator[Span | None]:
+    """The spans and log records of a message of OTLP."""
     for names, scopes, records in (
-        (_SPANS, _SCOPES_OF_SPANS, ("spans",)),
+        (_SPANS, SCOPES_OF_SPANS, ("spans",)),
         (_LOGS, _SCOPES_OF_LOGS, ("logRecords", "log_records", "logs")),
     ):
         for group in first(record, names) or ():
-            resource = _attributes((group.get("resource") or {}).get("attributes"))
+            resource = attributes_in((group.get("resource") or {}).get("attributes"))
             for scope in first(group, scopes) or ():
                 name = str((first(scope, _SCOPE) or {}).get("name") or "")
                 yield from _each(first(scope, records) or (), resource, name)
-
-
-def _jaeger(trace: Mapping[str, Any]) -> Iterator[Span | None]:
-    """https://www.jaegertracing.io/docs/latest/apis/ (its internal JSON)."""
-    processes = trace.get("processes") or {}
-    for record in trace["spans"]:
-        process = processes.get(record.get("processID")) or record.get("process") or {}
-        resource = {"service.name": process.get("serviceName"), **_tags(process.get("tags"))}
-        references = record.get("references") or ()
-        parent = next((held.get("spanID") for held in references if held.get("refType") == "CHILD_OF"), None)
-        attributes = _tags(record.get("tags"))
-        status = {"status": attributes.get("otel.status_code"), "parentSpanId": parent}
-        events = [
-            (str(_tags(log.get("fields")).get("event")), _tags(log.get("fields"))) for log in record.get("logs") or ()
-        ]
-        yield Span({**record, **status}, attributes, resource, str(attributes.get("otel.scope.name") or ""), events)
-
-
-def _tags(tags: object) -> dict[str, Any]:
-    return {str(tag.get("key")): tag.get("value") for tag in tags} if isinstance(tags, list) else {}
 
 
 def _each(records: Any, resource: Mapping[str, Any], scope: str = "") -> Iterator[Span | None]:
@@ -237,12 +217,12 @@ def _events(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     names = record.get("Events.Name")
     if isinstance(names, list):  # ClickHouse's exporter
         for name, held in zip(names, record.get("Events.Attributes") or (), strict=False):
-            yield str(name), _attributes(held)
+            yield str(name), attributes_in(held)
         return
     events = parsed(first(record, ("events", "otel_events")))
     for event in events if isinstance(events, list) else ():
         if isinstance(event, dict):
-            held = _attributes(first(event, ("attributes", "Attributes", "event_attributes")))
+            held = attributes_in(first(event, ("attributes", "Attributes", "event_attributes")))
             yield str(first(event, ("name", "Name", "event_name")) or ""), held
 
 
@@ -261,11 +241,11 @@ def _body(record: Mapping[str, Any]) -> Any:
 def _resource_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     resource = parsed(record.get("resource"))
     if isinstance(resource, dict):
-        return _attributes(resource.get("attributes", resource))
-    return _attributes(parsed(first(record, _RESOURCE)))
+        return attributes_in(resource.get("attributes", resource))
+    return attributes_in(parsed(first(record, _RESOURCE)))
 
 
-def _attributes(value: object) -> dict[str, Any]:
+def attributes_in(value: object) -> dict[str, Any]:
     """Attributes as a dict, from a dict, OTLP's list of key and value, Parquet's list of pairs, or JSON text."""
     value = parsed(value)
     if isinstance(value, dict):
@@ -285,7 +265,7 @@ def any_value(value: object) -> Any:
     if kind in {"arrayValue", "array_value"}:
         return [any_value(item) for item in held.get("values") or ()]
     if kind in {"kvlistValue", "kvlist_value"}:
-        return _attributes(held.get("values"))
+        return attributes_in(held.get("values"))
     return held
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from optiinfra_dagster.quality.interactions import BadLine, Observation, Reason
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.envelopes import told_json
-from optiinfra_dagster.quality.logs.fields import filled, first, moment_of, parsed
+from optiinfra_dagster.quality.logs.fields import count_of, filled, first, moment_of, parsed
 from optiinfra_dagster.quality.logs.flat import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
@@ -30,7 +30,8 @@ from optiinfra_dagster.quality.logs.flat import (
 )
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def object_of(value: Any) -> Mapping[str, Any]:
+    """An object, also one written as JSON; an empty one for anything else."""
     value = parsed(value)
     return value if isinstance(value, dict) else {}
 
@@ -97,10 +98,10 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
         return
     if record["type"] not in {"GENERATION", "EMBEDDING"} or _is_of_langfuse_itself(record):
         return
-    usage = _object(first(record, ("usage_details", "usageDetails", "usage")))
-    cost = _object(first(record, ("cost_details", "costDetails")))
-    metadata = _object(record.get("metadata"))
-    attributes = _object(metadata.get("resourceAttributes"))
+    usage = object_of(first(record, ("usage_details", "usageDetails", "usage")))
+    cost = object_of(first(record, ("cost_details", "costDetails")))
+    metadata = object_of(record.get("metadata"))
+    attributes = object_of(metadata.get("resourceAttributes"))
     trace = str(first(record, ("trace_id", "traceId")))
     yield Call(
         kind=Kind.EMBEDDING if record["type"] == "EMBEDDING" else Kind.ANSWER,
@@ -113,8 +114,8 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
         model_name=filled(record, ("provided_model_name", "providedModelName", "model", "internalModelId")),
         prompt=_text(record.get("input")),
         response=_text(record.get("output")),
-        prompt_tokens=first(usage, ("input", *PROMPT_TOKENS)),
-        response_tokens=first(usage, ("output", *RESPONSE_TOKENS)),
+        prompt_tokens=_units(usage, "input") or first(usage, PROMPT_TOKENS),
+        response_tokens=_units(usage, "output") or first(usage, RESPONSE_TOKENS),
         session_id=filled(record, SESSION),
         trace_id=trace,
         cost_usd=first(cost, ("total",))
@@ -123,6 +124,16 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
         failed=str(record.get("level")).upper() == "ERROR",
         provider=attributes.get("cloud.provider"),
     )
+
+
+def _units(usage: Mapping[str, Any], side: str) -> int | None:
+    """The units of all usage types of one side: `input`, `input_cached_tokens`, `cache_read_input_tokens`.
+
+    https://langfuse.com/docs/observability/features/token-and-cost-tracking
+    """
+    told = [count_of(held) for name, held in usage.items() if side in name and "ost" not in name]
+    counts = [count for count in told if count is not None]
+    return sum(counts) if counts else None
 
 
 # --- LangSmith --------------------------------------------------------------------------------------------------------
@@ -144,11 +155,15 @@ def read_langsmith(record: Mapping[str, Any]) -> Iterator[Call]:
             yield from read_langsmith(child)
     if record["run_type"] not in {"llm", "embedding"}:
         return
-    inputs, outputs, extra = _object(record.get("inputs")), _object(record.get("outputs")), _object(record.get("extra"))
-    metadata = {**_object(extra.get("metadata")), **_object(record.get("metadata"))}
-    told = _object(outputs.get("llm_output"))
-    usage = _object(first(outputs, ("usage_metadata", "usage"))) or _object(told.get("token_usage"))
-    parameters = _object(extra.get("invocation_params"))
+    inputs, outputs, extra = (
+        object_of(record.get("inputs")),
+        object_of(record.get("outputs")),
+        object_of(record.get("extra")),
+    )
+    metadata = {**object_of(extra.get("metadata")), **object_of(record.get("metadata"))}
+    told = object_of(outputs.get("llm_output"))
+    usage = object_of(first(outputs, ("usage_metadata", "usage"))) or object_of(told.get("token_usage"))
+    parameters = object_of(extra.get("invocation_params"))
     yield Call(
         kind=Kind.EMBEDDING if record["run_type"] == "embedding" else Kind.ANSWER,
         started=record.get("start_time"),
@@ -185,15 +200,15 @@ def read_litellm(record: Mapping[str, Any]) -> Iterator[Call]:
     asks = any(word in kind for word in ("completion", "response", "message", "embed", "generate", "pass_through"))
     if not asks or kind.removeprefix("a").startswith(("get_", "delete_", "list_", "cancel_")):
         return
-    metadata = _object(record.get("metadata"))
+    metadata = object_of(record.get("metadata"))
     tags = record.get("request_tags")
     tag = tags[0] if isinstance(tags, list) and tags and isinstance(tags[0], str) and ":" not in tags[0] else None
-    requester = _object(metadata.get("requester_metadata"))
+    requester = object_of(metadata.get("requester_metadata"))
     (call,) = read_flat(record)
     call.kind = Kind.EMBEDDING if "embed" in kind else Kind.ANSWER
     call.started, call.ended = record.get("startTime"), record.get("endTime")
     call.prompt, call.response = parsed(record.get("messages")), parsed(record.get("response"))
-    asked = _object(record.get("proxy_server_request"))  # where a spend log keeps what was asked
+    asked = object_of(record.get("proxy_server_request"))  # where a spend log keeps what was asked
     call.prompt = call.prompt or first(asked, ("messages", "input", "prompt"))
     call.application_id = (
         filled(metadata, ("user_api_key_alias", "user_api_key_team_alias"))
@@ -204,7 +219,7 @@ def read_litellm(record: Mapping[str, Any]) -> Iterator[Call]:
     call.session_id = filled(requester, SESSION) or filled(metadata, SESSION) or record.get("session_id")
     call.cost_usd = first(record, ("response_cost", "spend"))
     call.failed = record.get("status") == "failure" or bool(record.get("error_str"))
-    parameters = _object(record.get("model_parameters"))
+    parameters = object_of(record.get("model_parameters"))
     call.prompt = call.prompt or parameters.get("input")
     call.system = parameters.get("instructions") or first(asked, ("system", "instructions"))
     yield call
@@ -221,7 +236,7 @@ def is_helicone(record: Mapping[str, Any]) -> bool:
 def read_helicone(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of a request."""
     (call,) = read_flat(record)
-    properties = _object(first(record, ("request_properties", "properties")))
+    properties = object_of(first(record, ("request_properties", "properties")))
     call.started = first(record, ("request_created_at", "created_at"))
     call.ended = record.get("response_created_at")
     call.took_ms = first(record, ("delay_ms", "response_delay_ms"))
@@ -251,7 +266,7 @@ def is_cloudflare(record: Mapping[str, Any]) -> bool:
 def read_cloudflare(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of a log; Logpush encrypts its texts, which then are not there."""
     (call,) = read_flat(record)
-    metadata, metrics = _object(first(record, ("metadata", "Metadata"))), _object(record.get("Metrics"))
+    metadata, metrics = object_of(first(record, ("metadata", "Metadata"))), object_of(record.get("Metrics"))
     call.prompt = _body(record, "request") or _body(record, "RequestBody")
     call.response = _body(record, "response") or _body(record, "ResponseBody")
     call.system, call.is_span = None, False
@@ -292,16 +307,16 @@ def read_promptfoo(record: Mapping[str, Any]) -> Iterator[Call]:
     """The calls of an evaluation; results have the time of the whole."""
     held = _results(record)
     if held is not None:
-        when = first(held, TIME) or first(record, TIME) or _object(record.get("metadata")).get("exportedAt")
+        when = first(held, TIME) or first(record, TIME) or object_of(record.get("metadata")).get("exportedAt")
         for number, row in enumerate(held["results"]):
             if isinstance(row, dict):
                 yield from read_promptfoo(
                     {"timestamp": when, "id": f"{record.get('evalId') or when}-{number}", "promptIdx": number, **row}
                 )
         return
-    response, prompt = _object(record.get("response")), record.get("prompt")
-    usage = _object(first(response, ("tokenUsage",)) or record.get("tokenUsage"))
-    variables, provider = _object(record.get("vars")), record.get("provider")
+    response, prompt = object_of(record.get("response")), record.get("prompt")
+    usage = object_of(first(response, ("tokenUsage",)) or record.get("tokenUsage"))
+    variables, provider = object_of(record.get("vars")), record.get("provider")
     yield Call(
         started=first(record, TIME),
         took_ms=record.get("latencyMs"),
@@ -326,7 +341,7 @@ def is_openai_agents(record: Mapping[str, Any]) -> bool:
 
 def read_openai_agents(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of a span; none of a trace, or of a step that asks no model. A response's texts are not in its span."""
-    told = _object(record.get("span_data"))
+    told = object_of(record.get("span_data"))
     if told.get("type") not in {"generation", "response"}:
         return
     (call,) = read_flat({**told, "id": record.get("id"), "trace_id": record.get("trace_id"), "type": None})
@@ -344,16 +359,17 @@ def is_mlflow(record: Mapping[str, Any]) -> bool:
 def read_mlflow(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of a trace."""
     metadata, tags = (
-        _object(record.get("request_metadata") or record.get("trace_metadata")),
-        _object(record.get("tags")),
+        object_of(record.get("request_metadata") or record.get("trace_metadata")),
+        object_of(record.get("tags")),
     )
-    usage = _object(metadata.get("mlflow.trace.tokenUsage"))
+    usage, told = object_of(metadata.get("mlflow.trace.tokenUsage")), object_of(record.get("response"))
     yield Call(
         started=first(record, ("timestamp_ms", "request_time", "timestamp", "start_time")),
         took_ms=first(record, ("execution_time_ms", "execution_duration")),
         interaction_id=first(record, ("trace_id", "request_id")),
         trace_id=str(record.get("trace_id") or ""),
         application_id=filled(tags, ("mlflow.traceName", "service.name")),
+        model_name=filled(told, ("model",)),
         prompt=_text(first(record, ("request", "request_preview"))),
         response=_text(first(record, ("response", "response_preview"))),
         prompt_tokens=usage.get("input_tokens"),

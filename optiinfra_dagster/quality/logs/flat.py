@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
-from optiinfra_dagster.quality.logs.fields import filled, first, milliseconds_of, parsed
+from optiinfra_dagster.quality.logs.fields import count_of, filled, first, milliseconds_of, parsed
 from optiinfra_dagster.quality.logs.streams import assembled
 
 # Spellings; the first that is there counts.
@@ -80,6 +80,7 @@ PROMPT_TOKENS = (
 RESPONSE_TOKENS = (
     "response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
     "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count", "eval_count",
+    "candidates_token_count",
 )  # fmt: skip
 SESSION = (
     "session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId", "chat_id", "session",
@@ -207,8 +208,43 @@ def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any]
         *(({**body_of(usage.get("tokens")), **usage}, PROMPT_USAGE, RESPONSE_USAGE) for usage in usages),
         (told, PROMPT_TOKENS, RESPONSE_TOKENS),
     ):
-        call.prompt_tokens = first(held, asked) if call.prompt_tokens is None else call.prompt_tokens
-        call.response_tokens = first(held, answered) if call.response_tokens is None else call.response_tokens
+        call.prompt_tokens = prompt_tokens_in(held, asked) if call.prompt_tokens is None else call.prompt_tokens
+        if call.response_tokens is None:
+            call.response_tokens = response_tokens_in(held, answered)
+
+
+def prompt_tokens_in(usage: Mapping[str, Any], names: tuple[str, ...] = PROMPT_TOKENS) -> Any:
+    """The tokens of a prompt, with those that were read from a cache or kept in one: some makers tell these apart."""
+    return _with_others(usage, names, _TOLD_APART_OF_PROMPTS)
+
+
+def response_tokens_in(usage: Mapping[str, Any], names: tuple[str, ...] = RESPONSE_TOKENS) -> Any:
+    """The tokens of an answer, with those of the thoughts before it, which are paid for as its own."""
+    return _with_others(usage, names, _TOLD_APART_OF_RESPONSES)
+
+
+# Under the name of the others: https://docs.claude.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance,
+# https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html, https://ai.google.dev/gemini-api/docs/thinking.
+_TOLD_APART_OF_PROMPTS = {
+    "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),
+    "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),
+    "inputTokenCount": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
+}
+_TOLD_APART_OF_RESPONSES = {
+    "candidatesTokenCount": ("thoughtsTokenCount",),
+    "candidates_token_count": ("thoughts_token_count",),
+}
+
+
+def _with_others(usage: Mapping[str, Any], names: tuple[str, ...], apart: Mapping[str, tuple[str, ...]]) -> Any:
+    named = next((name for name in names if usage.get(name) is not None), "")
+    told = usage.get(named)
+    own = (named,) if named else apart
+    others = [count for name in own for other in apart.get(name, ()) if (count := count_of(usage.get(other)))]
+    if not others:
+        return told
+    counted = count_of(told)
+    return sum(others) + (counted or 0) if counted is not None or told is None else told
 
 
 def grounds_of(answer: Mapping[str, Any]) -> list[Any] | None:

@@ -199,7 +199,15 @@ def _is_structure(value: object) -> bool:
         or ("content" in value and value.keys() <= _OF_A_MESSAGE)
         or any(_holds_objects(value.get(key)) for key in _LISTS)
         or any(isinstance(value.get(key), dict) for key in _OBJECTS)
+        or _holds_vectors(value)
     )
+
+
+def _holds_vectors(body: Mapping[str, Any]) -> bool:
+    """True for the body of an embedding's answer."""
+    data = body.get("data")
+    held = data[0] if isinstance(data, list) and data else body
+    return isinstance(held, dict) and any(isinstance(held.get(key), list | dict) for key in ("embedding", "embeddings"))
 
 
 _KNOWN_ROLES = {"user", "assistant", "system", "developer", "tool", "function", "model", "human", "ai"}

@@ -17,7 +17,6 @@ from optiinfra_dagster.quality.logs.calls import provider_of
 from optiinfra_dagster.quality.logs.fields import (
     BadFieldError,
     count_of,
-    first,
     milliseconds_of,
     moment_of,
     money_of,
@@ -65,8 +64,7 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
     if usage is not None:
         if not isinstance(usage, dict):
             return None
-        prompt_tokens = first(usage, flat.PROMPT_USAGE) if prompt_tokens is None else prompt_tokens
-        response_tokens = first(usage, flat.RESPONSE_USAGE) if response_tokens is None else response_tokens
+        prompt_tokens, response_tokens = _tokens(usage, prompt_tokens, response_tokens)
     if not (context is None or _is_plain(context)) or not (reference is None or _is_plain(reference)):
         return None
     try:
@@ -97,6 +95,12 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
         )
     except (BadFieldError, TypeError):
         return None
+
+
+def _tokens(usage: Mapping[str, Any], of_prompt: object, of_response: object) -> tuple[object, object]:
+    """Tokens as the record tells them itself, else as its usage does."""
+    of_prompt = flat.prompt_tokens_in(usage, flat.PROMPT_USAGE) if of_prompt is None else of_prompt
+    return of_prompt, flat.response_tokens_in(usage, flat.RESPONSE_USAGE) if of_response is None else of_response
 
 
 @lru_cache(maxsize=1024, typed=True)

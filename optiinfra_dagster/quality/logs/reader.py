@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Observation, Reason
-from optiinfra_dagster.quality.logs import exports, retrievals, vendors
+from optiinfra_dagster.quality.logs import exports, platforms, retrievals, vendors
+from optiinfra_dagster.quality.logs.backends import spans_of
 from optiinfra_dagster.quality.logs.calls import ODD, Call
 from optiinfra_dagster.quality.logs.containers import records_of
 from optiinfra_dagster.quality.logs.doubles import Doubles
-from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
 from optiinfra_dagster.quality.logs.feedback import evaluations_in, feedback_in, feedback_of_fields
 from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import in_our_spelling, is_call, read_flat
@@ -31,6 +31,8 @@ from optiinfra_dagster.quality.logs.spans import read_span
 
 if TYPE_CHECKING:
     import io
+
+    from optiinfra_dagster.quality.logs.envelopes import Span
 
 MAX_LINE_BYTES = MAX_RECORD  # of the texts of one row, too
 
@@ -45,11 +47,15 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_helicone, exports.read_helicone),
     (exports.is_cloudflare, exports.read_cloudflare),
     (exports.is_promptfoo, exports.read_promptfoo),
+    (vendors.is_databricks, vendors.read_databricks),
     (exports.is_mlflow, exports.read_mlflow),
     (exports.is_openai_agents, exports.read_openai_agents),
+    (platforms.is_datadog, platforms.read_datadog),
     (vendors.is_bedrock, vendors.read_bedrock),
     (vendors.is_vertex, vendors.read_vertex),
     (vendors.is_gateway, vendors.read_gateway),
+    (vendors.is_kong, vendors.read_kong),
+    (vendors.is_sagemaker, vendors.read_sagemaker),
     (vendors.is_batch, vendors.read_batch),
     (vendors.is_exchange, vendors.read_exchange),
 )
@@ -105,6 +111,8 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
     spans = spans_of(record)
     if spans is not None:
         yield from _calls_of_spans(spans)
+        return
+    if platforms.is_step(record):
         return
     read = next((read for knows, read in _READERS if knows(record)), None)
     inner = None if read else _within(record)

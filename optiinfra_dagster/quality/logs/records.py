@@ -26,7 +26,7 @@ CHUNK = 2**16  # bytes that are read at a time
 _MANY = {
     "resourceSpans", "scopeSpans", "instrumentationLibrarySpans", "spans", "resourceLogs", "scopeLogs", "logRecords",
     "resource_spans", "scope_spans", "resource_logs", "scope_logs", "log_records",
-    "data", "traces", "observations", "runs", "records", "results", "rows", "items", "batch",
+    "data", "traces", "observations", "runs", "records", "results", "rows", "items", "batch", "batches", "trace",
 }  # fmt: skip
 
 # What is worth to be looked through if some of it is no JSON.

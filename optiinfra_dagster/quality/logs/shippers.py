@@ -5,6 +5,9 @@
 - CloudWatch's subscriptions, as Firehose writes them:
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html.
 - OpenTelemetry's collector, whose log records have a line that was printed as their body.
+- Loki's answers to queries, and what is pushed to it: https://grafana.com/docs/loki/latest/reference/loki-http-api/.
+- DynamoDB's exports and streams, where each value stands under its type:
+  https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html.
 - Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk, journald, SNS, EventBridge: the line that was printed, or what
   it says, is one member.
 """
@@ -20,7 +23,9 @@ from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME, is_call
 if TYPE_CHECKING:
     from optiinfra_dagster.quality.logs.envelopes import Span
 
-_AROUND = ("data", "payload", "detail", "fields", "properties", "record", "value", "body", "params")
+_AROUND = (
+    "data", "payload", "detail", "fields", "properties", "record", "value", "body", "params", "attributes", "_source",
+)  # fmt: skip
 _LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "Message", "line")
 _TIMES = (*TIME, "receiveTimestamp", "__REALTIME_TIMESTAMP")
 
@@ -29,6 +34,12 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
     """The records within one of a shipper, None for a line that is no JSON; None for a record of another kind."""
     if isinstance(record.get("logEvents"), list) and "logGroup" in record:
         return list(_of_cloudwatch(record))
+    item = record.get("Item") or (parsed(record.get("dynamodb")) or {}).get("NewImage")
+    if isinstance(item, dict) and item and all(_is_typed(value) for value in item.values()):
+        return [{name: _of_dynamodb(value) for name, value in item.items()}]
+    streams = _streams_of_loki(record)
+    if streams is not None:
+        return [line for stream in streams for line in _of_loki(stream)]
     if isinstance(record.get("jsonPayload"), dict) and "logName" in record:
         return [_of_cloud_logging(record, record["jsonPayload"])]
     for key in _AROUND:
@@ -61,6 +72,45 @@ def _of_cloudwatch(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | No
     for event in record["logEvents"]:
         held = parsed(event.get("message"))
         yield _timed(held, event.get("timestamp")) if isinstance(held, dict) else None
+
+
+_TYPES = {"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}
+
+
+def _is_typed(value: object) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and value.keys() <= _TYPES
+
+
+def _of_dynamodb(value: Any) -> Any:
+    """What a typed value holds."""
+    ((kind, held),) = value.items()
+    if kind == "M":
+        return {name: _of_dynamodb(inner) for name, inner in held.items()}
+    if kind == "L":
+        return [_of_dynamodb(inner) for inner in held]
+    if kind == "N":
+        return int(held) if held.lstrip("-").isdecimal() else float(held)
+    return None if kind == "NULL" else held
+
+
+def _streams_of_loki(record: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The streams of an answer to a query, or of what is pushed; None for another record."""
+    held = record.get("data")
+    is_answer = isinstance(held, dict) and held.get("resultType") == "streams"
+    streams = held["result"] if is_answer and isinstance(held, dict) else record.get("streams")
+    if not isinstance(streams, list):
+        return None
+    is_one = all(isinstance(one, dict) and isinstance(one.get("stream"), dict) and "values" in one for one in streams)
+    return streams if is_one and (streams or is_answer) else None
+
+
+def _of_loki(stream: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
+    """The lines of a stream; its labels, and the metadata of a line, name the application and the trace."""
+    for when, line, *more in stream["values"]:
+        told = {**stream["stream"], **(more[0] if more and isinstance(more[0], dict) else {})}
+        beside = {key: told[key] for key in ("service_name", "trace_id") if told.get(key)}
+        held = parsed(line)
+        yield _timed({**beside, **held}, when) if isinstance(held, dict) else None
 
 
 def _of_cloud_logging(entry: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapping[str, Any]:

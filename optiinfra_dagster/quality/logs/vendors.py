@@ -7,26 +7,32 @@
   https://platform.openai.com/docs/guides/batch.
 - Azure API Management's logs of its gateway, and of the models behind it, whose rows hold one request in parts:
   https://learn.microsoft.com/azure/api-management/api-management-howto-llm-logs.
+- SageMaker's captures of what its endpoints were asked and answered:
+  https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html.
+- Databricks' inference tables: https://docs.databricks.com/aws/en/ai-gateway/inference-tables.
+- Kong's AI gateway: https://developer.konghq.com/ai-gateway/ai-audit-log-reference/.
 - Answers as their SDKs dump them, beside what was asked.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.interactions import Reason
 from optiinfra_dagster.quality.logs.calls import Call, Kind
+from optiinfra_dagster.quality.logs.envelopes import attributes_in
 from optiinfra_dagster.quality.logs.fields import BadFieldError, filled, first, parsed
 from optiinfra_dagster.quality.logs.flat import (
-    PROMPT_TOKENS,
-    RESPONSE_TOKENS,
     SESSION,
     TIME,
     body_of,
     grounds_of,
     has_failed,
+    prompt_tokens_in,
     read_flat,
+    response_tokens_in,
 )
 from optiinfra_dagster.quality.logs.streams import assembled
 
@@ -59,8 +65,8 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
         prompt=request,
         response=response,
         context=body_of(request).get("documents"),
-        prompt_tokens=first(asked, ("inputTokenCount",)) or first(usage, PROMPT_TOKENS),
-        response_tokens=first(told, ("outputTokenCount",)) or first(usage, RESPONSE_TOKENS),
+        prompt_tokens=prompt_tokens_in(asked, ("inputTokenCount",)) or prompt_tokens_in(usage),
+        response_tokens=first(told, ("outputTokenCount",)) or response_tokens_in(usage),
         session_id=filled(metadata, SESSION),
         stopped="guardrail_intervened" if whole.get("amazon-bedrock-guardrailAction") == "INTERVENED" else None,
         failed=bool(record.get("errorCode")),
@@ -138,8 +144,8 @@ def read_vertex(record: Mapping[str, Any]) -> Iterator[Call]:
         prompt=_of_instances(request),
         response=response,
         context=grounds_of(told),
-        prompt_tokens=first(usage, PROMPT_TOKENS),
-        response_tokens=first(usage, RESPONSE_TOKENS),
+        prompt_tokens=prompt_tokens_in(usage),
+        response_tokens=response_tokens_in(usage),
         session_id=filled(labels, SESSION),
         response_id=filled(told, ("responseId", "id")),
         failed="error" in told and not filled(told, ("candidates", "content")),
@@ -212,6 +218,79 @@ def _messages(value: Any) -> list[Any]:
     return held if isinstance(held, list) else [held] if held else []
 
 
+def is_sagemaker(record: Mapping[str, Any]) -> bool:
+    """True for a capture of an endpoint."""
+    return isinstance(record.get("captureData"), dict) and isinstance(record.get("eventMetadata"), dict)
+
+
+def read_sagemaker(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a capture; models of other kinds are asked in CSV."""
+    asked, told = (_captured(_part(record["captureData"], side)) for side in ("endpointInput", "endpointOutput"))
+    (call,) = read_flat({"request": asked, "response": told})
+    about = record["eventMetadata"]
+    call.started, call.interaction_id = about.get("inferenceTime"), first(about, ("eventId", "inferenceId"))
+    call.provider = "aws"
+    yield call
+
+
+def _captured(side: Mapping[str, Any]) -> Any:
+    data = side.get("data")
+    if not isinstance(data, str) or "csv" in str(side.get("observedContentType")):
+        return None
+    if side.get("encoding") == "BASE64":
+        data = base64.b64decode(data, validate=True).decode()
+    held = parsed(data)
+    is_generated = isinstance(held, list) and bool(held) and "generated_text" in body_of(held[0])
+    return held[0] if is_generated else held  # of Hugging Face's servers
+
+
+def is_databricks(record: Mapping[str, Any]) -> bool:
+    """True for a row of an inference table."""
+    return "databricks_request_id" in record and "request" in record
+
+
+def read_databricks(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a row; its bodies are texts of JSON."""
+    (call,) = read_flat({**record, "date": None})
+    about = attributes_in(record.get("request_metadata"))
+    call.started = first(record, ("request_time", "timestamp_ms"))
+    call.took_ms = first(record, ("execution_duration_ms", "execution_time_ms"))
+    call.interaction_id = record["databricks_request_id"]
+    call.application_id = filled(about, ("endpoint_name", "model_name")) or filled(record, ("served_entity_id",))
+    yield call
+
+
+def is_kong(record: Mapping[str, Any]) -> bool:
+    """True for a log of a request that an AI plugin passed on."""
+    return "started_at" in record and any(True for _ in _of_plugins(record))
+
+
+def _of_plugins(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    held = record.get("ai")
+    for one in held.values() if isinstance(held, dict) else ():
+        if isinstance(one, dict) and isinstance(one.get("meta"), dict) and one.keys() & {"usage", "payload"}:
+            yield one
+
+
+def read_kong(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call to each model; texts are logged where the plugin's `log_payloads` is on."""
+    for number, one in enumerate(_of_plugins(record)):
+        payload, meta, usage = (_part(one, part) for part in ("payload", "meta", "usage"))
+        (call,) = read_flat({side: parsed(payload.get(side)) for side in ("request", "response")})
+        request, status = str(_part(record, "request").get("id") or ""), _part(record, "response").get("status")
+        call.started, call.took_ms = record["started_at"], first(meta, ("llm_latency",))
+        call.interaction_id = f"{request}-{number}" if request and number else request
+        names = ((part, name) for part in ("consumer", "service", "route") for name in ("username", "name"))
+        call.application_id = next((named for part, name in names if (named := _part(record, part).get(name))), None)
+        call.model_name = filled(meta, ("response_model", "request_model")) or call.model_name
+        call.prompt_tokens = prompt_tokens_in(usage) if usage else call.prompt_tokens
+        call.response_tokens = response_tokens_in(usage) if usage else call.response_tokens
+        call.cost_usd = usage.get("cost")
+        call.failed = call.failed or (isinstance(status, int) and status >= 400)
+        call.is_span = True
+        yield call
+
+
 def is_batch(record: Mapping[str, Any]) -> bool:
     """True for a line of a batch: of what was asked, of what was answered, or of both joined."""
     return "custom_id" in record and bool(record.keys() & {"response", "result", "body", "request"})
@@ -236,8 +315,8 @@ def read_batch(record: Mapping[str, Any]) -> Iterator[Call]:
         model_name=answer.get("model") or body_of(prompt).get("model"),
         prompt=prompt,
         response=response,
-        prompt_tokens=first(usage, PROMPT_TOKENS),
-        response_tokens=first(usage, RESPONSE_TOKENS),
+        prompt_tokens=prompt_tokens_in(usage),
+        response_tokens=response_tokens_in(usage),
         failed=bool(record.get("error")) or has_failed(told) or told.get("type") in {"errored", "expired", "canceled"},
     )
 
