@@ -1,4 +1,4 @@
-"""Files of a log as a stream of records: plain or compressed JSON, and Parquet, told by their first bytes."""
+"""Files of a log as a stream of records: JSON or binary OTLP, perhaps compressed, and Parquet, by their first bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.interactions import BadLine, Reason
+from optiinfra_dagster.quality.logs import otlp_binary
 from optiinfra_dagster.quality.logs.records import CHUNK, Readable, read_records
 
 if TYPE_CHECKING:
@@ -19,27 +19,57 @@ if TYPE_CHECKING:
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _OTHER_TEXTS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # byte order marks of UTF-16 and UTF-32
 _DAMAGES = (EOFError, gzip.BadGzipFile, zlib.error)
+_DAMAGES_OF_FRAMES = (EOFError, OSError)
 _ROWS = 64  # of Parquet that are held at a time
 
 
 def records_of(stream: io.BufferedReader) -> Iterator[Any]:
     """The records of a file; a damaged compressed file is read as far as it goes."""
-    begin, behind = stream.peek(8)[:4], stream.peek(8)[4:8]
+    head = stream.peek(otlp_binary.LOOKED_AT)
+    begin, behind = head[:4], head[4:8]
     if begin.startswith(_GZIP):
-        file = _Gzip(stream)
-        if file.holds_gzip():  # as Firehose compresses once more what CloudWatch has compressed
-            file = _Gzip(file)
-        yield from read_records(file, _DAMAGES)
+        file = _Ahead(_Gzip(stream), _DAMAGES)
+        if file.begin.startswith(_GZIP):  # as Firehose compresses once more what CloudWatch has compressed
+            file = _Ahead(_Gzip(file), _DAMAGES)
+        yield from _read(file, file.begin, _DAMAGES)
     elif begin == _ZSTD:
         yield from _zstd(stream)
     elif behind == _ZSTD:
-        yield from read_records(_Frames(stream), (EOFError, OSError))
+        frames = _Ahead(_Frames(stream), _DAMAGES_OF_FRAMES)
+        yield from _read(frames, frames.begin, _DAMAGES_OF_FRAMES)
     elif begin == _PARQUET:
         yield from _parquet(stream)
-    elif begin.startswith(_OTHER_TEXTS) or b"\0" in begin:
+    elif begin.startswith(_OTHER_TEXTS) or (b"\0" in begin and not otlp_binary.form_of(head)):
         yield BadLine(Reason.NOT_UTF8)
     else:
-        yield from read_records(stream)
+        yield from _read(stream, head)
+
+
+def _read(stream: Readable, begin: bytes, damages: tuple[type[Exception], ...] = ()) -> Iterator[Any]:
+    """The records of what is not compressed, or no longer."""
+    form = otlp_binary.form_of(begin[: otlp_binary.LOOKED_AT])
+    return otlp_binary.read_messages(stream, form, damages) if form else read_records(stream, damages)
+
+
+class _Ahead:
+    """A stream whose first bytes, `begin`, were looked at; a damage within them is met where they are read."""
+
+    def __init__(self, stream: Readable, damages: tuple[type[Exception], ...]) -> None:
+        self._stream, self.begin = stream, b""
+        self._damage: Exception | None = None
+        try:
+            self.begin = stream.read(CHUNK)
+        except damages as error:
+            self._damage = error
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        if self._damage is not None:
+            raise self._damage
+        if self.begin:
+            data, self.begin = self.begin[:size], self.begin[size:]
+            return data
+        return self._stream.read(size)
 
 
 class _Gzip:
@@ -50,13 +80,7 @@ class _Gzip:
 
     def __init__(self, stream: Readable) -> None:
         self._stream, self._member = stream, zlib.decompressobj(_OF_GZIP)
-        self._data = self._ahead = b""  # compressed, and decompressed
-
-    def holds_gzip(self) -> bool:
-        """True if what is in it is a gzip file again."""
-        with suppress(*_DAMAGES):  # which are met again where it is read
-            self._ahead = self.read(CHUNK)
-        return self._ahead[:2] == _GZIP
+        self._data = b""
 
     def read(self, size: int) -> bytes:
         """At most so many bytes; none at the end.
@@ -64,9 +88,6 @@ class _Gzip:
         Raises:
             EOFError, gzip.BadGzipFile, zlib.error: the file was cut, or is damaged.
         """
-        if self._ahead:
-            data, self._ahead = self._ahead[:size], self._ahead[size:]
-            return data
         while True:
             if self._member.eof:
                 behind = self._member.unused_data or self._stream.read(_AT_ONCE)
@@ -94,9 +115,9 @@ _AT_ONCE = 2**15  # compressed bytes
 def _zstd(stream: io.BufferedReader) -> Iterator[Any]:
     import pyarrow as pa
 
-    yield from read_records(
-        pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd"), (OSError, pa.ArrowException)
-    )
+    damages = (OSError, pa.ArrowException)
+    file = _Ahead(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd"), damages)
+    yield from _read(file, file.begin, damages)
 
 
 class _Frames:
@@ -109,7 +130,9 @@ class _Frames:
         self._stream = stream
 
     def read(self, _size: int) -> bytes:
-        """The next message, in a line of its own; none at the end.
+        """The next message, of JSON in a line of its own; none at the end.
+
+        Messages of OTLP one behind the other are one message.
 
         Raises:
             EOFError, OSError: the file was cut, or is damaged.
@@ -123,9 +146,10 @@ class _Frames:
         if len(data) < max(length, 1):
             raise EOFError
         try:
-            return bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()) + b"\n"
+            message = bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read())
         except pa.ArrowException as error:
             raise OSError from error
+        return message if otlp_binary.form_of(message[: otlp_binary.LOOKED_AT]) else message + b"\n"
 
 
 _LENGTH, _LONGEST_FRAME = 4, 2**26  # bytes
