@@ -216,7 +216,7 @@ _REMEDIES = {
     Failure.PAUSED: "raise the account's limits in {0.server.console}, or lower sample_per_window",
     Failure.TOO_LARGE: "set {0.server.model_setting} to a model with a larger context or rate limit",
     Failure.REFUSED: "set {0.server.model_setting} to a model that supports strict JSON schemas",
-    Failure.OTHER_MODEL: "switch fallbacks off for {0.server.model_setting}={0.model} at {0.server.name}",
+    Failure.OTHER_MODEL: "let {0.server.model_setting}={0.model} be one model at {0.server.name}, without fallbacks",
     Failure.MALFORMED: "set {0.server.model_setting} to a model that keeps to JSON schemas",
     Failure.TRUNCATED: "lower OPTIINFRA_JUDGE_REASONING_EFFORT, or set {0.server.model_setting} to another model",
     Failure.DECLINED: "set {0.server.model_setting} to a model that judges such texts",

@@ -261,7 +261,7 @@ class Judge:
         server, other = self.server, reply.model if reply.model != self.model else ""
         return (
             f"At {server.name} another model {f'({other}) ' if other else ''}answered {REFUSED_IN_A_ROW} questions in "
-            f"a row in place of {self.model}. Switch fallbacks off for {server.model_setting}={self.model}."
+            f"a row in place of {self.model}. Let {server.model_setting}={self.model} be one model, without fallbacks."
         )
 
     # --- One question -----------------------------------------------------------------------------------------------

@@ -214,13 +214,22 @@ def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any]
 
 
 def prompt_tokens_in(usage: Mapping[str, Any], names: tuple[str, ...] = PROMPT_TOKENS) -> Any:
-    """The tokens of a prompt, with those that were read from a cache or kept in one: some makers tell these apart."""
-    return _with_others(usage, names, _TOLD_APART_OF_PROMPTS)
+    """The tokens of a prompt, with those that were read from a cache or kept in one: some makers tell these apart.
+
+    None where these alone are told: how many the others are is not known.
+    """
+    named = _first_told(usage, names)
+    return _with_others(usage, named, _TOLD_APART_OF_PROMPTS.get(named, ()))
 
 
 def response_tokens_in(usage: Mapping[str, Any], names: tuple[str, ...] = RESPONSE_TOKENS) -> Any:
-    """The tokens of an answer, with those of the thoughts before it, which are paid for as its own."""
-    return _with_others(usage, names, _TOLD_APART_OF_RESPONSES)
+    """The tokens of an answer, with those of the thoughts before it, which are paid for as its own.
+
+    An answer that was cut within its thoughts has no others.
+    """
+    named = _first_told(usage, names)
+    others = _TOLD_APART_OF_RESPONSES.get(named, ()) if named else _THOUGHTS
+    return _with_others(usage, named, others)
 
 
 # Under the name of the others: https://docs.claude.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance,
@@ -230,21 +239,19 @@ _TOLD_APART_OF_PROMPTS = {
     "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),
     "inputTokenCount": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
 }
-_TOLD_APART_OF_RESPONSES = {
-    "candidatesTokenCount": ("thoughtsTokenCount",),
-    "candidates_token_count": ("thoughts_token_count",),
-}
+_THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
+_TOLD_APART_OF_RESPONSES = {"candidatesTokenCount": _THOUGHTS[:1], "candidates_token_count": _THOUGHTS[1:]}
 
 
-def _with_others(usage: Mapping[str, Any], names: tuple[str, ...], apart: Mapping[str, tuple[str, ...]]) -> Any:
-    named = next((name for name in names if usage.get(name) is not None), "")
+def _first_told(usage: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    return next((name for name in names if usage.get(name) is not None), "")
+
+
+def _with_others(usage: Mapping[str, Any], named: str, names_of_others: tuple[str, ...]) -> Any:
     told = usage.get(named)
-    own = (named,) if named else apart
-    others = [count for name in own for other in apart.get(name, ()) if (count := count_of(usage.get(other)))]
-    if not others:
-        return told
+    others = [count for name in names_of_others if (count := count_of(usage.get(name)))]
     counted = count_of(told)
-    return sum(others) + (counted or 0) if counted is not None or told is None else told
+    return sum(others) + (counted or 0) if others and (counted is not None or told is None) else told
 
 
 def grounds_of(answer: Mapping[str, Any]) -> list[Any] | None:
