@@ -79,6 +79,7 @@ _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.AUTH, CREDENTIAL),
     403: (Cause.PERMISSION, _ROLE),
     408: (Cause.UNAVAILABLE, LATER),
+    424: (Cause.UNAVAILABLE, LATER),  # what the service itself asked has failed
     **dict.fromkeys(THROTTLED, (Cause.THROTTLED, LATER)),
 }
 # https://learn.microsoft.com/entra/identity-platform/reference-error-codes

@@ -270,6 +270,23 @@ def test_a_subscription_that_cost_management_does_not_know_is_told_what_to_do(
     assert (bill.charges, bill.totals, bill.read) == ([], [], {})
 
 
+def test_what_cost_management_could_not_ask_itself_is_asked_again(
+    start_billing: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = start_billing()
+
+    def refuse(*_: object) -> Response:
+        raise ApiError(424, "424", "Failed dependency (Request ID: 1)")
+
+    monkeypatch.setattr(lab.azure.billing, "_query", refuse)
+
+    bill = read(ask(lab), Meter())
+
+    assert set(causes(bill)) == {Cause.UNAVAILABLE}
+    assert "report this" not in bill.problems[0].message
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+
+
 def test_one_subscription_that_fails_costs_no_other(start_billing: StartLab) -> None:
     lab = start_billing()
 
