@@ -107,12 +107,14 @@ def prices_of(service: str, sku: Mapping[str, Any]) -> Iterator[Price]:
     if not paid or hours is None:
         return
     amount, unit = paid[0]
+    if not (currency := str(unit.get("currencyCode") or "")):
+        return
     for region in sku.get("serviceRegions") or ():
         yield Price(
             "" if region == "global" else region,
             rule.key,
             (amount / hours).quantize(_PLACES),
-            str(unit.get("currencyCode") or "USD"),
+            currency,
             text,
         )
 

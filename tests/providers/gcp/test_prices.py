@@ -182,6 +182,16 @@ def test_an_odd_sku_costs_itself_and_not_the_list(
     assert {(one.region, one.key) for one in given.prices} == wanted - {("me-central2", "n2 core")}
 
 
+@pytest.mark.parametrize("code", ["", None])
+def test_a_price_without_a_currency_is_none(code: str | None) -> None:
+    listed = rate("0.5")
+    assert told(sku("N2 Instance Core running in Dammam", listed)) == {"n2 core": Decimal("0.5")}
+    listed["unitPrice"]["currencyCode"] = code
+    assert told(sku("N2 Instance Core running in Dammam", listed)) == {}
+    del listed["unitPrice"]["currencyCode"]
+    assert told(sku("N2 Instance Core running in Dammam", listed)) == {}
+
+
 @pytest.mark.parametrize(("currency", "listed_in", "factor"), [("EUR", "EUR", "0.9"), ("XXX", "USD", "1")])
 def test_prices_are_in_the_currency_that_is_asked_for_or_in_dollars(
     start_lab: StartLab, currency: str, listed_in: str, factor: str
