@@ -50,6 +50,10 @@ CURRENCY = "USD"  # Vultr has no other
 SECONDS = 240.0  # for one account
 
 _DAY = timedelta(days=1)
+_ONE_PAGE = (
+    100  # lines that Vultr puts into one answer; of more, one that ends meanwhile shifts others over a page's end
+)
+_LISTINGS = 3
 
 # --- Reading --------------------------------------------------------------------------------------------------------
 
@@ -193,22 +197,32 @@ class _Import:
 
     def _pending(self) -> tuple[list[Line], Decimal | None] | None:
         """The pending lines and Vultr's own sum of them, None where it has none; None if the lines cannot be read."""
-        operation = "list-pending-charges"
         try:
             sums = {self._pending_sum()}
-            path, key = "billing/pending-charges", "pending_charges"
-            items = list(self.account.pages(operation, path, key, self.meter, BILLING, money=True))
-            month, today = self.request.last.replace(day=1), self.request.last + _DAY
-            otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
-            lines = lines_of(items, operation, otherwise)
+            lines = self._pending_lines()
+            if _confirmed(_total(lines), sums) is None:
+                sums.add(self._pending_sum())  # they grow every hour: perhaps between the two calls
+            for _ in range(_LISTINGS):
+                if len(lines) <= _ONE_PAGE or _confirmed(_total(lines), sums) is not None:
+                    break
+                before, lines = lines, self._pending_lines()
+                if sorted(map(_of, before)) == sorted(map(_of, lines)):
+                    break
+            else:
+                text = "list-pending-charges: lines came and went while they were listed, so some may be missing"
+                raise CloudError(Cause.INCOMPLETE, f"{text}. They are read again with the next collection")
         except CloudError as error:
             self._problem(error)
             return None
-        total = sum((line.total for line in lines), Decimal(0))
-        if _confirmed(total, sums) is None:
-            sums.add(self._pending_sum())  # they grow every hour: perhaps between the two calls
-        confirmed = _confirmed(total, sums)
+        confirmed = _confirmed(_total(lines), sums)
         return lines, confirmed if confirmed is not None else next((own for own in sums if own is not None), None)
+
+    def _pending_lines(self) -> list[Line]:
+        operation, path, key = "list-pending-charges", "billing/pending-charges", "pending_charges"
+        items = list(self.account.pages(operation, path, key, self.meter, BILLING, money=True))
+        month, today = self.request.last.replace(day=1), self.request.last + _DAY
+        otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
+        return lines_of(items, operation, otherwise)
 
     def _pending_sum(self) -> Decimal | None:
         try:
@@ -304,6 +318,15 @@ class _Import:
                 "source": "account/bandwidth",
             }
             self._charge(Line(item, cost, start, end, dated=True), start.date().replace(day=1), None)
+
+
+def _total(lines: Sequence[Line]) -> Decimal:
+    return sum((line.total for line in lines), Decimal(0))
+
+
+def _of(line: Line) -> tuple[str, str, str]:
+    """What a pending line is of: it grows, and stays the same line."""
+    return line.product, line.text, text_of(line.item.get("start_date"))
 
 
 def _moment(month: Item, which: str) -> datetime | None:

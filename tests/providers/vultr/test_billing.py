@@ -355,6 +355,37 @@ def test_pending_charges_come_in_pages_or_all_at_once(start_lab: StartLab, monke
     assert_reconciled(bill)
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_pending_lines_that_shift_over_the_end_of_a_page_are_listed_again(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
+) -> None:
+    """Before the second page a line ended: what was the first of it is on the first page, which was read already."""
+    lab = start(start_lab, *FLEETS)
+    whole = by_day(read())
+    lab.control.add_faults({"action": "deny", "operation": "get-account"})  # else Vultr's own sum tells
+    monkeypatch.setitem(BILLS, "billing/pending-charges", replace(BILLS["billing/pending-charges"], paged=True))
+    monkeypatch.setattr("optiinfra_dagster.providers.vultr.client.PAGE_SIZE", 3)
+    monkeypatch.setattr(billing, "_ONE_PAGE", 3)
+    told, asked = lab.vultr.billing.pending, [0]
+
+    def shifting(*of: Any) -> list[LabLine]:
+        asked[0] += 1
+        lines = told(*of)
+        if goes_on:
+            return [*lines[:-1], replace(lines[-1], description=f"made for answer {asked[0]}")]
+        return lines[1:] if asked[0] == 2 else lines
+
+    monkeypatch.setattr(lab.vultr.billing, "pending", shifting)
+    bill = read()
+
+    if goes_on:
+        assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
+        assert "lines came and went" in bill.problems[0].message
+        assert {day.month for day in bill.read[NAME]} == {10}
+    else:
+        assert (by_day(bill), bill.problems) == (whole, [])
+
+
 def test_recorded_answers(start_lab: StartLab, shared_data: Path, tmp_path: Path) -> None:
     recorded = json.loads((shared_data / "vultr/govultr_fixtures/billing.json").read_text())
     wanted = ("_ListInvoices", "_ListInvoiceItems", "_ListPendingCharges")
