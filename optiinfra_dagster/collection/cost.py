@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from optiinfra_dagster.collection import sizes
+from optiinfra_dagster.collection import emptied_bills, sizes
 from optiinfra_dagster.collection.list_prices import Prices, priced
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
@@ -26,7 +27,7 @@ from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, Slic
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
-from optiinfra_dagster.storage import arrow, bills, inventory, schema
+from optiinfra_dagster.storage import arrow, billed_days, bills, inventory, schema
 from optiinfra_dagster.storage import sizes as stored_sizes
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
 from optiinfra_dagster.storage.database import LEDGER_TABLE
@@ -111,9 +112,17 @@ class CostCollector:
             return [Problem(source.id, "", "", Cause.BUDGET, text) for source in due]
         with self._context.clickhouse.session(writes="cost_readings") as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
-        bill = self._provider.bills(request, meter)
-        yield from self._days(task, sources, keep_own(bill, sources), at)
+        bill = keep_own(self._provider.bills(request, meter), sources)
+        if not task.refresh:
+            bill = emptied_bills.without_emptied(bill, partial(self._charged, customer.id, bill.periods))
+        yield from self._days(task, sources, bill, at)
         return bill.problems
+
+    def _charged(
+        self, customer_id: str, statements: Collection[str], days: Mapping[str, Collection[date]]
+    ) -> dict[str, set[date]]:
+        with self._context.clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
+            return billed_days.charged(client, customer_id, self._provider.name, statements, days)
 
     def _days(self, task: Task, sources: Sequence[Source[Any]], bill: Bill, at: datetime) -> Iterator[SliceResult]:
         """The days that were read, in parts that were read of the same sources; the last records the import.
@@ -126,7 +135,7 @@ class CostCollector:
             row for source in sources for day in bill.read.get(source.id, ()) for row in _imported(source, day, bill)
         ]
         with self._context.clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
-            before = bills.days_outside(client, customer, name, bill.periods)
+            before = billed_days.outside(client, customer, name, bill.periods)
         rows = charge_rows(customer, name, bill, imported, resources, at)
         told = {source_id: {*days, *before.get(source_id, ())} for source_id, days in bill.read.items()}
         for charge in bill.charges:

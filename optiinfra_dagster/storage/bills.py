@@ -15,7 +15,7 @@ from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
@@ -334,32 +334,6 @@ _VALUE_COLUMNS = (
     "amount", "effective_cost", "list_cost", "contracted_cost", "pricing_quantity", "consumed_quantity", "is_final",
     "is_settled", "metadata",
 )  # fmt: skip
-
-
-def days_outside(
-    client: Client, customer_id: str, provider: str, periods: Mapping[str, Collection[date]]
-) -> dict[str, set[date]]:
-    """The days outside of their own month that published statements have charges of: by billing account."""
-    found: dict[str, set[date]] = {}
-    for account, of_account in periods.items():
-        rows = client.query(
-            """
-            SELECT DISTINCT toDate(window_start, 'UTC')
-            FROM cost_metrics_current
-            WHERE customer_id = {customer:String} AND provider = {provider:String} AND cost_kind = 'billed'
-                AND billing_account_id = {account:String} AND billing_period IN {periods:Array(Date)}
-                AND toStartOfMonth(window_start) != billing_period
-            """,
-            parameters={
-                "customer": customer_id,
-                "provider": provider,
-                "account": account,
-                "periods": sorted(of_account),
-            },
-        ).result_rows
-        if rows:
-            found[account] = {day for (day,) in rows}
-    return found
 
 
 def note_restatements(

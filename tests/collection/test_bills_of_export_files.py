@@ -43,7 +43,7 @@ def test_a_month_is_downloaded_when_a_new_run_states_it(
         month = day[:8].replace("-", "")
         folder = f"focus/daily/{month}01-{month}30/{name}"
         columns = "BilledCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,ChargeCategory,ServiceName,SubAccountId"
-        row = f"{usd},USD,{day}T00:00Z,{day}T23:00Z,Usage,Storage,/subscriptions/{SUBSCRIPTION}"
+        row = usd and f"{usd},USD,{day}T00:00Z,{day}T23:00Z,Usage,Storage,/subscriptions/{SUBSCRIPTION}"
         content = f"{columns}\n{row}\n".encode()
         manifest = {"blobs": [{"blobName": f"{folder}/part_0_0001.csv", "byteCount": len(content)}]}
         lab.azure.billing.put_blob(HOST, "costs", f"{folder}/part_0_0001.csv", content)
@@ -67,3 +67,7 @@ def test_a_month_is_downloaded_when_a_new_run_states_it(
     write_run("run-2", "2026-11-05", "6.5")
     assert collect(8) == ({10: Decimal("3.25"), 11: Decimal("6.5")}, 2)
     assert collect(12) == ({10: Decimal("3.25"), 11: Decimal("6.5")}, 0)
+
+    write_run("run-3", "2026-11-05", "")  # a run without rows is no month without costs
+    assert collect(16) == ({10: Decimal("3.25"), 11: Decimal("6.5")}, 2)
+    assert collect(18)[0] == {10: Decimal("3.25"), 11: Decimal("6.5")}

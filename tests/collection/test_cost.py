@@ -61,6 +61,7 @@ class Cloud(Vultr):
     charges: list[Charge] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
     days: list[date] = field(default_factory=lambda: [(W - D).date()])
+    statements: set[date] = field(default_factory=set)  # where the bill tells statements of months
     failing: set[str] = field(default_factory=set)
     cadence: timedelta = 6 * H
     prices: dict[str, str] = field(default_factory=lambda: {"box": "0.4", "GiB": "0.0001"})
@@ -85,6 +86,8 @@ class Cloud(Vultr):
                 bill.problems.append(Problem(source.id, "", "", Cause.UNAVAILABLE, "no answer"))
                 continue
             bill.read[source.id] = list(self.days)
+            if self.statements:
+                bill.periods[source.id] = set(self.statements)
             bill.charges += [one for one in self.charges if one.billing_account_id == source.id]
         return bill
 
@@ -273,6 +276,80 @@ def test_a_source_that_failed_keeps_its_days_and_is_asked_again_after_its_pause(
     collect(spine, W + 28 * Q)
     assert [s.id for s in cloud.bill_requests[-1].sources] == ["b"]
     assert seen(spine)[:2] == [("billed", "a", Decimal(10)), ("billed", "b", Decimal(20))]
+
+
+def test_a_month_that_had_charges_is_kept_where_its_bill_turns_empty(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    before = first_of_month_before((W - D).date())
+    cloud.days = [before, (W - D).date()]
+    cloud.charges = [charge("3", day=before), charge("4")]
+    cloud.totals = [
+        Total(day, "payer", "USD", Decimal(n), is_apart=True) for day, n in zip(cloud.days, (3, 4), strict=True)
+    ]
+    collect(spine, W)
+
+    cloud.charges, cloud.totals = [charge("5", day=before)], [Total(before, "payer", "USD", Decimal(5), is_apart=True)]
+    put = collect(spine, W + 24 * Q)
+
+    billed = [row for row in seen(spine) if row[0] == "billed"]
+    assert billed == [("billed", "payer", Decimal(5)), ("billed", "payer", Decimal(4))]
+    [estimate] = [one for one in put if not one.dataset]
+    assert estimate.status is SliceStatus.PARTIAL
+    assert f"payer: the bill has nothing of {W - D:%Y-%m} now, and had charges before" in estimate.error
+    assert "optiinfra collect --refresh" in estimate.error
+    told = spine.query("SELECT metadata FROM cost_metrics_current WHERE cost_type = 'reading' ORDER BY window_start")
+    assert [row["metadata"] for row in told if "total" in row["metadata"]][-1].count('"4"') == 1
+
+    collect(spine, W + 28 * Q)  # after the pause, not after the cadence
+    assert len(cloud.bill_requests) == 3
+    cloud.charges = [charge("5", day=before), charge("0")]  # a line of nothing says so
+    cloud.totals = []
+    collect(spine, W + 32 * Q)
+    assert [row[2] for row in seen(spine) if row[0] == "billed"] == [Decimal(5), Decimal(0)]
+
+
+def test_a_person_may_have_an_empty_bill_taken_as_it_is(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.charges = [charge("4")]
+    collect(spine, W)
+    cloud.charges = []
+    collect(spine, W, refresh=True)
+    assert [row for row in seen(spine) if row[0] == "billed"] == []
+    put = collect(spine, W + 24 * Q)  # and then it stays so
+    assert {one.status for one in put} == {SliceStatus.OK}
+
+
+@pytest.mark.parametrize("of_another", [True, False])
+def test_a_statement_that_turns_empty_keeps_its_charges_of_any_day(
+    cloud: Cloud, spine: Spine, *, of_another: bool
+) -> None:
+    """And only it: another statement's charges of the same days are replaced."""
+    inventoried(spine)
+    day = (W - D).date()
+    month, before = day.replace(day=1), first_of_month_before(day)
+    cloud.days = [before, day]
+    cloud.statements = {month, before}
+    cloud.charges = [replace(charge("3", day=before), period=month), charge("7", day=before)]
+    collect(spine, W)
+    cloud.charges = [charge("8", day=before)] if of_another else [replace(charge("2", day=before), period=month)]
+    put = collect(spine, W + 24 * Q)
+
+    amounts = sorted(row[2] for row in seen(spine) if row[0] == "billed")
+    assert amounts == ([Decimal(3), Decimal(8)] if of_another else [Decimal(2), Decimal(7)])
+    [estimate] = [one for one in put if not one.dataset]
+    kept = month if of_another else before
+    assert f"the bill has nothing of {kept:%Y-%m} now" in estimate.error
+
+
+def test_what_was_left_out_is_a_line_too(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.sources = {"payer": ("payer",)}
+    cloud.charges = [charge("4")]
+    collect(spine, W)
+    cloud.charges = [charge("4", "another")]
+    put = collect(spine, W + 24 * Q)
+    assert [row for row in seen(spine) if row[0] == "billed"] == []
+    assert {one.status for one in put} == {SliceStatus.OK}
 
 
 def test_a_bill_that_tells_nothing_new_is_read(cloud: Cloud, spine: Spine) -> None:

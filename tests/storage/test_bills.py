@@ -10,7 +10,7 @@ import pytest
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category, Price
-from optiinfra_dagster.storage import bills
+from optiinfra_dagster.storage import billed_days, bills
 from optiinfra_dagster.storage.cost_rows import midnight
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import NOT_SUPERSEDED, W, resource, select
@@ -295,7 +295,7 @@ def test_a_statement_replaces_its_own_rows_and_no_others(clickhouse: ClickHouse)
     assert [row["amount"] for row in select(clickhouse, question)] == [101, -30, 50]
 
     with clickhouse.session() as client:
-        outside = bills.days_outside(client, "acme", "aws", {"payer": {first, november}})
+        outside = billed_days.outside(client, "acme", "aws", {"payer": {first, november}})
     assert outside == {"payer": {october}}
     stated(november, charge(november, "50"), days=[november], outside=[october])
     assert [row["amount"] for row in select(clickhouse, question)] == [101, 50]
