@@ -58,6 +58,7 @@ toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
 0.9 AS known_enough,
 -- How long what is stopped or attached to nothing must have been so, in whole days.
 3 AS unused_days,
+toDecimal256('100000000000000000000', 18) AS most,   -- 1e20: more has no place in the table
 toStartOfDay({window:DateTime('UTC')}) - toIntervalDay(unused_days) AS unused_since,
 inventory AS
 (
@@ -354,11 +355,14 @@ judged AS
             i.resource_type = 'kubernetes' AND i.unit = 'nodes' AND i.capacity = 0
                 AND i.status IN ('running', 'available') AND n.is_old AND n.most_nodes = 0, 'without_nodes',
             '') AS reason,
+        -- Wide enough for the product, whatever the amount.
         multiIf(
-            a.days_billed > 0, toDecimal128(if(reason = 'stopped', a.least_billed, a.total_billed / a.days_billed), 18)
+            a.days_billed > 0, toDecimal256(if(reason = 'stopped', a.least_billed, a.total_billed / a.days_billed), 18)
                 * 730 / 24,
-            a.has_estimate, toDecimal128(a.estimate, 18) * 4 * 730,
-            NULL) AS monthly_amount,
+            a.has_estimate, toDecimal256(a.estimate, 18) * 4 * 730,
+            NULL) AS monthly,
+        ifNull(abs(monthly) >= most, false) AS is_too_large,
+        if(isNull(monthly) OR is_too_large, NULL, toDecimal128(greatest(least(monthly, most), -most), 18)) AS monthly_amount,
         multiIf(
             reason = 'unattached', 'attached to nothing',
             reason = 'machine_stopped', concat('attached to ', v.machines, ', stopped'),
@@ -404,8 +408,9 @@ SELECT
     concat(seen, if(isNull(capacity), '', concat('; ', toString(capacity), ' ', unit)), '; ', multiIf(
         amount_from = 'billed', format('billed on {} days to {}', toString(days_billed), toString(last_billed)),
         amount_from = 'estimated', concat('list price of ', priced),
-        'neither bill nor price list tells what it costs')) AS evidence,
+        'neither bill nor price list tells what it costs'),
+        if(is_too_large, '; a month of it is more than an amount can be', '')) AS evidence,
     as_of,
     complete   -- false: that inventory is partial
 FROM judged
-WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason NOT IN ('stopped', 'without_nodes')))
+WHERE reason != '' AND (ifNull(monthly > 0, false) OR (isNull(monthly) AND reason NOT IN ('stopped', 'without_nodes')))

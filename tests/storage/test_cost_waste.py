@@ -146,6 +146,8 @@ SNAPSHOTS = [
     snapshot("hours-used-up", 91 * D),
 ]
 ADDRESSES = [
+    address("dearest-address", Status.AVAILABLE),
+    address("too-dear-address", Status.AVAILABLE),
     address("idle-address", Status.AVAILABLE),
     address("used-address", Status.IN_USE, "eni-1"),
     address("moving-address", Status.AVAILABLE),
@@ -256,7 +258,9 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
         sizes.keep(client, CUSTOMER, "aws", NOW, typed, NOW)
         dear = [*DATABASES, *ADDRESSES, *VOLUMES, *(one for one in now if one.resource_id != "free"), machine("euros")]
         # Beyond the hours of a month that are charged, an estimate is 0.
-        prices = {one.resource_id: "0.25" for one in dear} | {"hours-used-up": "0"}
+        prices = {one.resource_id: "0.25" for one in dear} | {
+            "hours-used-up": "0", "dearest-address": f"{2 * 10**16}", "too-dear-address": f"{25 * 10**16}",
+        }  # fmt: skip
         publish_estimates(place, estimates(CUSTOMER, NOW, prices, account=ACCOUNT))
         # What it cost while it ran.
         publish_estimates(place, estimates(CUSTOMER, NOW - Q, {"stopped-today": "0.25"}, account=ACCOUNT))
@@ -278,6 +282,8 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "switched": "idle",
         "off": "stopped",
         "empty": "without_nodes",
+        "dearest-address": "unattached",
+        "too-dear-address": "unattached",
         "idle-address": "unattached",
         "left-address": "unattached",
         "old-copy": "old_snapshot",
@@ -300,6 +306,14 @@ def test_what_a_stopped_machine_cost_while_it_ran_is_no_waste(waste: dict[str, R
 def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
     row = waste["hours-used-up"]
     assert (row["monthly_amount"], row["amount_from"]) == (None, "unknown")
+
+
+def test_an_amount_of_a_month_that_is_too_large_is_none_and_told(waste: dict[str, Row]) -> None:
+    row = waste["dearest-address"]
+    assert (row["monthly_amount"], row["amount_from"]) == (Decimal(2 * 10**16 * 4 * 730), "estimated")
+    row = waste["too-dear-address"]
+    assert (row["monthly_amount"], row["amount_from"]) == (None, "estimated")
+    assert row["evidence"].endswith("list price of 1 x too-dear-address; a month of it is more than an amount can be")
 
 
 @pytest.mark.parametrize(
