@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.assistant.gaps import missing
 from optiinfra_dagster.assistant.private import Private
-from optiinfra_dagster.assistant.tools import table_of
+from optiinfra_dagster.assistant.source_facts import table_of
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import load_customers

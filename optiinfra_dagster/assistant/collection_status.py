@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.assistant.tools import Call
+    from optiinfra_dagster.assistant.tool import Call
     from optiinfra_dagster.automation.status.items import Section
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings

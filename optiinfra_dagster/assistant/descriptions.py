@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.assistant.source_facts import sentence_of, table_of
 from optiinfra_dagster.storage import descriptions, readers
 
 if TYPE_CHECKING:
@@ -16,15 +17,13 @@ def described(clickhouse: ClickHouse, only: str | None) -> dict[str, Any]:
     Raises:
         StorageError: the tables cannot be read.
     """
-    from optiinfra_dagster.assistant.tools import table_of, tools
-
     found = []
     for family, of_family in readers.sources().items():
         for name, source in of_family.items():
             tool = f"{family}_{name}"
             if only not in {None, tool}:
                 continue
-            one: dict[str, Any] = {"reader": tool, "tells": tools()[tool].tells}
+            one: dict[str, Any] = {"reader": tool, "tells": sentence_of(family, name, source)}
             if source.reader is not None:
                 one["kept_days"] = source.reader.kept
             if only is not None:

@@ -13,7 +13,7 @@ from optiinfra_dagster.storage.explanation.ask import explain
 from optiinfra_dagster.storage.reading import Query
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.assistant.tools import Call
+    from optiinfra_dagster.assistant.tool import Call
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 

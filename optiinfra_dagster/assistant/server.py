@@ -24,10 +24,12 @@ from mcp_types import (
 )
 from mcp_types import Tool as ListedTool
 
-from optiinfra_dagster.assistant.tools import Tool, known_tool, no_such_customer, tools
+from optiinfra_dagster.assistant.tool import Tool, known_tool, no_such_customer
+from optiinfra_dagster.assistant.tools import tools
 from optiinfra_dagster.model.errors import BusyError, LostError, OptiInfraError, StorageError, UsageError
 from optiinfra_dagster.model.text import plain
 from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,8 +160,6 @@ class _Answers:
         path = self._clickhouse.path
         if path is not None and not path.exists():
             raise UsageError("Nothing was collected yet: run `optiinfra run`.")
-        from optiinfra_dagster.storage import migrations
-
         with self._clickhouse.session(migrated=False) as client:
             migrations.ensure(client, self._clickhouse.topology(client), apply=False)
             yield

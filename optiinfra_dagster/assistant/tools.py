@@ -1,36 +1,28 @@
-"""The tools of an assistant: one for each reader, `explain`, `status` and `readers`; what their arguments may be."""
+"""The tools of an assistant: one for each reader, `explain`, `status` and `readers`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.errors import UsageError
-from optiinfra_dagster.model.text import plain, shortened
+from optiinfra_dagster.assistant.answer import answer
+from optiinfra_dagster.assistant.collection_status import standing
+from optiinfra_dagster.assistant.descriptions import described
+from optiinfra_dagster.assistant.explanations import explained
+from optiinfra_dagster.assistant.source_facts import sentence_of, source_columns
+from optiinfra_dagster.assistant.tool import Argument, Tool, choice, free_text
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import cost_choice
 from optiinfra_dagster.storage.readers import Source, sources
-from optiinfra_dagster.storage.sql import columns
+from optiinfra_dagster.storage.reading import Query
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.assistant.tool import Call
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 ROWS, MOST_ROWS = 100, 1_000
-LONGEST_TEXT = 2_048  # characters of an argument; a resource's id has some hundred
-
-# What the tables of rows themselves are called where the view has another name.
-_TABLES = {"costs": "cost_metrics"}
-_OF_ROWS = {
-    "performance metrics": "The points of a window themselves, as the cloud measured them.",
-    "resource timeline": "All that readers say of one resource, in the order of time.",
-    "cost metrics": "The charges themselves: what bills say of a day, and the estimates of days that have not settled.",
-    "cost restatements": "Days whose published cost a bill changed since: what they were before, and after.",
-    "application metrics": "The judged answers of LLM applications themselves, score by score.",
-}
 _UNITS = {
     "resource": "Capacity is in `unit`.",
     "performance": "Values are in `unit`: percent 0-100, bytes/s, ops/s, seconds, bytes or count.",
@@ -38,78 +30,6 @@ _UNITS = {
     "application": "Scores and rates are from 0 to 1.",
 }
 _UNKNOWN = "null is unknown, never zero; times are UTC."
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """An argument of a tool: its JSON Schema."""
-
-    schema: Mapping[str, Any]
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call whose arguments were checked; `customers` are those that it is about, one where the tool is a reader.
-
-    `tell` is told of a part that failed where the others are answered all the same.
-    """
-
-    customers: tuple[str, ...]
-    values: Mapping[str, Any]
-    tell: Callable[[Exception], None] = lambda _: None
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool: what it tells, how to read that, what it takes beside a customer, and how it answers."""
-
-    name: str
-    tells: str
-    how_to_read: str
-    arguments: Mapping[str, Argument]
-    run: Callable[[ClickHouse, Settings, Call], dict[str, Any]]
-    of_all: bool = False  # asked without a customer, it tells of all that the token names
-
-    def schema(self, customers: Sequence[str]) -> dict[str, Any]:
-        """The JSON Schema of its arguments, for a token of these customers."""
-        wanted = len(customers) > 1 and not self.of_all
-        customer = {"type": "string", "enum": list(customers), "description": "the customer's id"}
-        return {
-            "type": "object",
-            "properties": {"customer": customer, **{name: dict(one.schema) for name, one in self.arguments.items()}},
-            "required": [*(["customer"] if wanted else []), *(n for n, one in self.arguments.items() if one.required)],
-            "additionalProperties": False,
-        }
-
-    def checked(self, arguments: Mapping[str, Any], customers: Sequence[str]) -> Call:
-        """The call, for a token of these customers.
-
-        Raises:
-            UsageError: an argument is not one of the tool's, is of another kind, or names a customer of another token.
-        """
-        known = ["customer", *self.arguments]
-        for name in arguments:
-            if name not in known:
-                near = closest(_word(name), known)
-                raise UsageError(f"{self.name} takes no argument '{_word(name)}'{near}: only {', '.join(known)}.")
-        values = {name: value for name, value in arguments.items() if value is not None}
-        for name, value in values.items():
-            _check(name, value, self.arguments[name].schema if name in self.arguments else {"type": "string"})
-        for name, one in self.arguments.items():
-            if one.required and name not in values:
-                raise UsageError(f"{self.name} needs {name}: {one.schema['description']}.")
-        asked = values.pop("customer", None)
-        if asked is None and not self.of_all and len(customers) != 1:
-            raise UsageError(f"{self.name} needs customer: one of {', '.join(customers)}.")
-        if asked is not None and asked not in customers:
-            raise no_such_customer(asked)
-        return Call(tuple(customers) if asked is None else (asked,), values)
-
-
-def no_such_customer(name: str) -> UsageError:
-    """What is said of a customer that is not there, and of one that the token does not name: the same."""
-    return UsageError(f"There is no customer '{_word(name)}'.")
 
 
 @cache
@@ -125,7 +45,7 @@ def tools() -> Mapping[str, Tool]:
             "Give `where` or `row` until one row is left. It is of what is published now, and takes no as_of. complete "
             "and unaltered are null where that cannot be told.",
             _of_explain(names),
-            _explain,
+            explained,
         ),
         Tool(
             "status",
@@ -134,7 +54,7 @@ def tools() -> Mapping[str, Tool]:
             "Ask it where an answer is not complete. States are ok, warn, red, and unknown where "
             "it could not be looked at.",
             {},
-            _status,
+            standing,
             of_all=True,
         ),
         Tool(
@@ -142,7 +62,7 @@ def tools() -> Mapping[str, Tool]:
             "What each reader tells, and column by column what it means, with units.",
             "Ask it before you interpret a column.",
             {"reader": Argument(choice(names, "only this one, with its columns"))},
-            _readers,
+            _describe_readers,
             of_all=True,
         ),
     ]
@@ -167,17 +87,6 @@ def _of_explain(readers: Sequence[str]) -> dict[str, Argument]:
     }
 
 
-def known_tool(name: str, among: Mapping[str, Tool]) -> Tool:
-    """The tool of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in among:
-        raise UsageError(f"There is no tool '{_word(name)}'{closest(_word(name), among)}.")
-    return among[name]
-
-
 def _of_source(family: str, name: str, source: Source) -> Tool:
     has = source_columns(source)
     arguments: dict[str, Argument] = {}
@@ -200,12 +109,8 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         "description": f"at most so many rows; default {ROWS}",
     }
     arguments["limit"] = Argument(most)
-    described = source.reader.description if source.reader else _OF_ROWS[f"{family} {name}"]
 
     def run(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-        from optiinfra_dagster.assistant.answer import answer
-        from optiinfra_dagster.storage.reading import Query
-
         (customer,) = call.customers
         values = call.values
         query = Query(
@@ -214,80 +119,8 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         )  # fmt: skip
         return answer(clickhouse, settings, query, values.get("limit", ROWS))
 
-    return Tool(f"{family}_{name}", described, f"{_UNITS[family]} {_UNKNOWN}", arguments, run)
+    return Tool(f"{family}_{name}", sentence_of(family, name, source), f"{_UNITS[family]} {_UNKNOWN}", arguments, run)
 
 
-def source_columns(source: Source) -> set[str]:
-    """The columns of a source, as far as the code knows them without asking ClickHouse."""
-    own = source.reader.columns if source.reader else ()
-    of_one = ("resource_id",) if source.of_one_resource else ()
-    return {*source.shows, *columns().get(table_of(source), ()), *own, *of_one}
-
-
-def table_of(source: Source) -> str:
-    """The table of a source's rows, by which its columns are described."""
-    table = source.reader.table if source.reader else source.view.removesuffix("_current")
-    return _TABLES.get(table, table)
-
-
-def _explain(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.explanations import explained
-
-    return explained(clickhouse, settings, call)
-
-
-def _status(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.collection_status import standing
-
-    return standing(clickhouse, settings, call)
-
-
-def _readers(clickhouse: ClickHouse, _: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.descriptions import described
-
+def _describe_readers(clickhouse: ClickHouse, _: Settings, call: Call) -> dict[str, Any]:
     return described(clickhouse, call.values.get("reader"))
-
-
-def free_text(description: str) -> dict[str, Any]:
-    """The schema of a text."""
-    return {"type": "string", "description": description}
-
-
-def choice(words: Sequence[str], description: str) -> dict[str, Any]:
-    """The schema of one of some words."""
-    return {"type": "string", "enum": list(words), "description": description}
-
-
-def _check(name: str, value: object, schema: Mapping[str, Any]) -> None:
-    """Refuse a value that its schema does not allow; what is text goes on to ClickHouse and into messages."""
-    if schema["type"] == "integer":
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"{name} must be a whole number.")
-        if not schema["minimum"] <= value <= schema["maximum"]:
-            raise UsageError(f"{name} must be from {schema['minimum']} to {schema['maximum']:,}.")
-        return
-    if schema["type"] == "object":
-        if not isinstance(value, dict):
-            raise UsageError(f"{name} must be an object.")
-        for key, one in value.items():
-            _check(f"{name}.{_word(key)}", one, schema["additionalProperties"])
-        return
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be text.")
-    if (
-        not value
-        or len(value) > LONGEST_TEXT
-        or value != plain(value)
-        or value.encode("utf-8", "replace").decode() != value
-    ):
-        raise UsageError(f"{name} must be text of 1 to {LONGEST_TEXT:,} characters, without control characters.")
-    if "enum" in schema and value not in schema["enum"]:
-        choice = ", ".join(schema["enum"])
-        raise UsageError(
-            f"There is no {name} '{_word(value)}'{closest(_word(value), schema['enum'])}. Choose from {choice}."
-        )
-
-
-def _word(value: str) -> str:
-    """A word as it was given, in one line that is not too long."""
-    return shortened(plain(value.encode("utf-8", "replace").decode()), 80)

@@ -22,7 +22,8 @@ from mcp_types import CallToolRequestParams
 from optiinfra_dagster.assistant import answer, gaps
 from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
-from optiinfra_dagster.assistant.tools import Tool, source_columns, tools
+from optiinfra_dagster.assistant.source_facts import source_columns
+from optiinfra_dagster.assistant.tools import tools
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import readers as rows_of
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_types import CallToolResult, ListToolsResult
+
+    from optiinfra_dagster.assistant.tool import Tool
 
 SOURCES = {f"{family}_{name}": source for family, of in rows_of.sources().items() for name, source in of.items()}
 BOTH = ("acme", "beta")
