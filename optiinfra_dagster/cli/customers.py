@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.cli.options import ClusterOption
+from optiinfra_dagster.cli.terminal import clickhouse_of, say, working
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted
 
-if TYPE_CHECKING:
-    from optiinfra_dagster.config.settings import Settings
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
-
 app = typer.Typer(
     help="The customers: what may be read of them, what is known, and how they are removed.", no_args_is_help=True
 )
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _clickhouse(settings: Settings) -> ClickHouse:
-    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
-
-    return ClickHouse.of(settings, linger=LINGER_SECONDS)
 
 
 @app.command(
@@ -54,7 +41,7 @@ def policy(
     """Print what a cloud has to allow and no more: an IAM policy, gcloud commands, a custom role, settings of a key."""
     from optiinfra_dagster.cli.policies import tell_policies
 
-    tell_policies(load_settings(), cloud, customer, tuple(dict.fromkeys(family or ())), typer.echo, _note)
+    tell_policies(load_settings(), cloud, customer, tuple(dict.fromkeys(family or ())), typer.echo, say)
 
 
 @app.command(
@@ -66,7 +53,6 @@ def check(
     """Prove every credential and permission, per customer and provider, before the first run."""
     from optiinfra_dagster.cli import subprocesses
     from optiinfra_dagster.cli.check import check_customers
-    from optiinfra_dagster.cli.main import working
     from optiinfra_dagster.config.customers import select
     from optiinfra_dagster.providers.registry import load_customers
 
@@ -75,10 +61,10 @@ def check(
     select(load_customers(settings.customers_path), ids)  # before the lab is started
     if sys.stderr.isatty():  # one line moves there, and what stays comes after it
         with working() as (note, progress), subprocesses.for_demo(settings, note) as settings:
-            found = check_customers(settings, _clickhouse(settings), ids, lines.append, progress)
+            found = check_customers(settings, clickhouse_of(settings), ids, lines.append, progress)
     else:
-        with subprocesses.for_demo(settings, _note) as settings:
-            found = check_customers(settings, _clickhouse(settings), ids, typer.echo)
+        with subprocesses.for_demo(settings, say) as settings:
+            found = check_customers(settings, clickhouse_of(settings), ids, typer.echo)
     for line in lines:
         typer.echo(line)
     if found:
@@ -98,7 +84,9 @@ def grant(
     from optiinfra_dagster.cli.grants import grant_customer
 
     settings = load_settings()
-    grant_customer(settings, _clickhouse(settings), customer, user, typer.echo, only_print=only_print, cluster=cluster)
+    grant_customer(
+        settings, clickhouse_of(settings), customer, user, typer.echo, only_print=only_print, cluster=cluster
+    )
 
 
 @app.command("revoke", cls=Command, epilog=examples("customers revoke acme", "customers revoke acme --print"))
@@ -111,7 +99,7 @@ def revoke(
     from optiinfra_dagster.cli.grants import revoke_customer
 
     settings = load_settings()
-    revoke_customer(settings, _clickhouse(settings), customer, typer.echo, only_print=only_print, cluster=cluster)
+    revoke_customer(settings, clickhouse_of(settings), customer, typer.echo, only_print=only_print, cluster=cluster)
 
 
 @app.command("remove", cls=Command, epilog=examples("customers remove acme", "customers remove acme --erase --yes"))
@@ -129,14 +117,14 @@ def remove(
     if not erase:
         if yes:
             raise UsageError("--yes is of use with --erase only: add --erase, or leave it out.")
-        removal.describe_removal(settings, _clickhouse(settings), customer, typer.echo)
+        removal.describe_removal(settings, clickhouse_of(settings), customer, typer.echo)
         return
 
     def is_sure(what: str) -> bool:
-        _note(what)
+        say(what)
         return yes or typer.prompt(f"Type {customer} to go on", err=True, default="", show_default=False) == customer
 
-    if not removal.erase_customer(settings, _clickhouse(settings), customer, is_sure, typer.echo):
+    if not removal.erase_customer(settings, clickhouse_of(settings), customer, is_sure, typer.echo):
         raise OptiInfraError("Nothing was erased: what was typed is not the customer's id.")
 
 
@@ -148,4 +136,4 @@ def show(
     from optiinfra_dagster.cli.shown_customers import show_customers
 
     settings = load_settings()
-    show_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
+    show_customers(settings, clickhouse_of(settings), tuple(customer or ()), typer.echo)

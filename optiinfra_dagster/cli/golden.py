@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli.terminal import clickhouse_of, say
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError, UsageError
@@ -51,12 +52,10 @@ def add(
     to: Annotated[str | None, typer.Option("--to", help="Judged before this time. Default: now.")] = None,
 ) -> None:
     """Write judged interactions that are worth a label to a file, which people fill in and add to the golden set."""
-    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
-
     settings = load_settings()
-    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS).existing()
+    clickhouse = clickhouse_of(settings).existing()
     for line in add_cases(clickhouse, settings, customer, out, count, (from_, to)):
-        typer.echo(line, err=True)
+        say(line)
 
 
 def add_cases(

@@ -12,10 +12,8 @@ import errno
 import io
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -34,12 +32,12 @@ from optiinfra_dagster.cli.options import (
     ResourceOption,
     ToOption,
 )
-from optiinfra_dagster.config.settings import Settings, load_settings
+from optiinfra_dagster.cli.terminal import clickhouse_of, fail, say, terminated_as_interrupted, working
+from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 
 if TYPE_CHECKING:
     from optiinfra_dagster.cli.collect import RunReport
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
 app = typer.Typer(
@@ -133,74 +131,12 @@ def _remedy(error: OSError) -> str:
     return "Set DAGSTER_HOME to a folder that this user may write to, on a disk with space."
 
 
-def fail(message: str, code: int = 1) -> NoReturn:
-    """Print `message` to standard error and exit."""
-    for line in message.splitlines():
-        typer.echo(f"error: {line}", err=True)
-    raise SystemExit(code)
-
-
-def say(message: str) -> None:
-    """Print a notice to standard error: standard output is for what was asked for."""
-    typer.echo(message, err=True)
-
-
-@contextmanager
-def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """Two ways to tell of long work on standard error: for what stays, and for how far it is.
-
-    On a terminal the second is one line that moves, elsewhere lines like the first's. Meanwhile SIGTERM and SIGHUP are
-    like Ctrl-C: what was started beside it is ended, too.
-    """
-    with _terminated_as_interrupted():
-        yield from _telling()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        # What is ignored, as under nohup, stays so; but Dagster ends helpers with SIGTERM, which would ignore it too.
-        if handler is not signal.SIG_IGN or number is signal.SIGTERM:
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is _interrupt:
-                signal.signal(number, handler)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    """Raise KeyboardInterrupt, once: a second signal would interrupt what the first began, and `timeout` sends two."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN, at which Python complains of one that is on its way
-    raise KeyboardInterrupt
-
-
-def _telling() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    if not sys.stderr.isatty():
-        yield say, say
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    with console.status("Starting ...") as status:
-        yield lambda text: console.print(text, markup=False), lambda text: status.update(text.replace("[", r"\["))
-
-
 def _report(outcome: RunReport) -> None:
     """Print what came of a collection: results to standard output, troubles to standard error."""
     for line in outcome.lines:
         typer.echo(line)
     for warning in outcome.warnings:
         say(f"warning: {warning}")
-
-
-def _clickhouse(settings: Settings) -> ClickHouse:
-    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
-
-    return ClickHouse.of(settings, linger=LINGER_SECONDS)
 
 
 @app.command(cls=Command, epilog=examples("run", "run --window 2026-11-21T10:15Z"))
@@ -216,7 +152,7 @@ def run(
     settings = load_settings()
     chosen_window(settings, window)  # what cannot be meant is refused before the lab is started for it
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
-        outcome = run_window(settings, _clickhouse(settings), window, tell, progress)
+        outcome = run_window(settings, clickhouse_of(settings), window, tell, progress)
     _report(outcome)
     if outcome.errors:
         fail("\n".join(outcome.errors))
@@ -230,9 +166,9 @@ def dev() -> None:
 
     settings, port = load_settings(), subprocesses.ui_port()
     chosen_window(settings, None)
-    with _terminated_as_interrupted(), subprocesses.for_demo(settings, say) as settings:
+    with terminated_as_interrupted(), subprocesses.for_demo(settings, say) as settings:
         with working() as (tell, progress):
-            outcome = run_window(settings, _clickhouse(settings), None, tell, progress)
+            outcome = run_window(settings, clickhouse_of(settings), None, tell, progress)
         _report(outcome)
         for error in outcome.errors:
             say(f"error: {error}")
@@ -279,7 +215,7 @@ def collect(
     )
     asked_for(settings, request)
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
-        outcome = collect_windows(settings, _clickhouse(settings), request, tell, progress)
+        outcome = collect_windows(settings, clickhouse_of(settings), request, tell, progress)
     _report(outcome)
     if outcome.errors:
         fail("\n".join(outcome.errors))
@@ -318,7 +254,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     settings = load_settings()
     known(family, reader)
     query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value, as_of)
-    found = print_rows(_clickhouse(settings).existing(), settings, query, format_.value, sys.stdout)
+    found = print_rows(clickhouse_of(settings).existing(), settings, query, format_.value, sys.stdout)
     for warning in found.warnings:
         say(f"warning: {warning}")
     if found.note:
@@ -351,7 +287,7 @@ def export_focus(
 
     settings = load_settings()
     request = export.Request(customer, from_, to, version.value, format_.value, out, provider, as_of)
-    done = export.export_focus(_clickhouse(settings).existing(), settings, request)
+    done = export.export_focus(clickhouse_of(settings).existing(), settings, request)
     typer.echo(done.said)
     for note in done.notes:
         say(f"note: {note}")
@@ -373,7 +309,7 @@ def report(
     from optiinfra_dagster.cli.report import write_report
 
     settings = load_settings()
-    write_report(_clickhouse(settings).existing(), settings, customer, out, as_of)
+    write_report(clickhouse_of(settings).existing(), settings, customer, out, as_of)
     say(f"Wrote {out}")
 
 
@@ -385,7 +321,7 @@ def migrate(
     from optiinfra_dagster.storage import migrations
 
     settings = load_settings()
-    clickhouse = _clickhouse(settings)
+    clickhouse = clickhouse_of(settings)
     if status:
         clickhouse.existing()
     with clickhouse.session(migrated=False) as client:

@@ -10,6 +10,7 @@ import typer
 from optiinfra_dagster.automation.status.items import Kind
 from optiinfra_dagster.cli.command import Command, end_silently, examples
 from optiinfra_dagster.cli.options import ClusterOption
+from optiinfra_dagster.cli.terminal import say
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import UsageError
 
@@ -60,9 +61,6 @@ def metrics(
     """Print the metrics of this installation itself in Prometheus' text format, or serve them to it."""
     from optiinfra_dagster.cli.metrics import serve, text
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
     _check_address(port, address)
     if port is not None:
         end_silently()
@@ -103,7 +101,7 @@ def mcp(
 
     _check_address(port, address)
     end_silently()
-    serve(load_settings(), lambda line: typer.echo(line, err=True), tuple(dict.fromkeys(customer or ())), port, address)
+    serve(load_settings(), say, tuple(dict.fromkeys(customer or ())), port, address)
 
 
 def _check_address(port: int | None, address: str) -> None:

@@ -247,7 +247,7 @@ READ = ["read", "performance", "latest", "--customer", "acme"]
 def test_a_place_in_use_by_another_process_is_told(run: Run, spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     place = spine.settings.clickhouse_url.get_secret_value()
     copy_migrated(spine.home / "clickhouse")
-    monkeypatch.setattr(main, "_clickhouse", lambda _settings: ClickHouse(place, lock_timeout=0.2))
+    monkeypatch.setattr(main, "clickhouse_of", lambda _settings: ClickHouse(place, lock_timeout=0.2))
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
