@@ -16,6 +16,7 @@ import dagster as dg
 from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, PACKAGE, code_of_provider, code_references
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
+from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.config.customers import version_of
 from optiinfra_dagster.config.secret_files import newest_secret
 from optiinfra_dagster.model import windows
@@ -92,7 +93,6 @@ def build(
     )
     def collect(context: dg.AssetExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]) -> SliceStream:
         # Here, not at the top: numpy and pyarrow behind it cost every process that loads the definitions 0.25 CPU-s.
-        from optiinfra_dagster.collection.plan import Context
         from optiinfra_dagster.collection.run import collect_slices
 
         windows_of_run = [windows.from_key(key) for key in context.partition_keys]

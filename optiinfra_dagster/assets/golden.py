@@ -10,6 +10,8 @@ import dagster as dg
 from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.facts import OWNERS, PACKAGE, code_references
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
+from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage.dialects import Dialects
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
@@ -44,10 +46,8 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
     def golden(
         context: dg.AssetExecutionContext, clickhouse: dg.ResourceParam[Any]
     ) -> Iterator[dg.MaterializeResult[None]]:
-        from optiinfra_dagster.providers.registry import load_customers
         from optiinfra_dagster.quality import golden as golden_set
         from optiinfra_dagster.quality.judge import Judge
-        from optiinfra_dagster.storage.dialects import Dialects
 
         judge = Judge.of(settings, Dialects(clickhouse)) if settings.golden_set else None
         if judge is None or settings.golden_set is None:

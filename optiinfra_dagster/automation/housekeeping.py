@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from optiinfra_dagster.automation.dagster_internals import get_and_update_asset_status_cache_value
 from optiinfra_dagster.automation.run_tags import RUN_TAGS
 from optiinfra_dagster.providers.day_cache import forget
 from optiinfra_dagster.storage import coverage, superseded_batches
@@ -108,7 +109,6 @@ def delete_old_runs(
     the assets' status caches, from which Dagster goes on. Its files go with it.
     """
     from optiinfra_dagster.automation import leftovers
-    from optiinfra_dagster.automation.dagster_internals import get_and_update_asset_status_cache_value
 
     wanted = dg.RunsFilter(statuses=OVER, created_before=older)
     if not instance.get_runs_count(wanted):

@@ -18,6 +18,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import PublishedWindows, SliceResult, SliceStatus
 from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.report import Report
 from optiinfra_dagster.storage.sql import reader_types
 
@@ -114,8 +115,6 @@ class ClickHouseIOManager(dg.IOManager):
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _write_select(self, context: dg.OutputContext, select: Select, windows_of_run: Sequence[datetime]) -> None:
-        from optiinfra_dagster.storage.reader_writer import compute
-
         starts = sorted({windows.floor_to(select.reader.length, window) for window in windows_of_run})
         counts = compute(self._clickhouse, select.reader, starts, run_id=context.run_id)
         metadata: dict[str, Any] = {"dagster/row_count": sum(counts.values()), "slices": len(counts)}

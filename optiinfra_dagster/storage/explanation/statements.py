@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.windows import parse_time
 
@@ -68,8 +69,6 @@ def filters(given: Iterable[str], types: Mapping[str, str]) -> tuple[list[str], 
         if not sign:
             raise UsageError(f"--where {text!r} is no filter: write column=value, as in --where period=today.")
         if name not in types:
-            from optiinfra_dagster.config.wording import closest
-
             raise UsageError(
                 f"--where {text}: there is no column '{name}'{closest(name, types)}. Choose from {', '.join(types)}."
             )
