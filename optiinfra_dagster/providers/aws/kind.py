@@ -123,14 +123,14 @@ def metric_rows(
     scale: float = 1.0,
     offset: float = 0.0,
     narrowed_to: str = "",
-) -> Iterator[Metric]:
+) -> tuple[Metric, ...]:
     """Lay out rows of (our name, type, unit, API metric, API statistics, condition) as metrics of the catalogue.
 
     A sum whose unit is per second is divided by its period. The period is 300 s: every metric here has it at no cost
     to the customer, and a finer one multiplies the rows. `narrowed_to` is a further dimension, `Operation=GetItem`.
     """
-    for name, metric_type, unit, api_metric, statistics, *condition in rows:
-        yield Metric(
+    return tuple(
+        Metric(
             provider="aws",
             kind=kind,
             name=name,
@@ -148,16 +148,17 @@ def metric_rows(
             condition="".join(condition),
             source=source,
         )
+        for name, metric_type, unit, api_metric, statistics, *condition in rows
+    )
 
 
 def daily_rows(
     kind: str, namespace: str, dimension: str, source: str, *rows: tuple[str, str, str, str], narrowed_to: str = ""
-) -> Iterator[Metric]:
+) -> tuple[Metric, ...]:
     """Lay out rows of (our name, type, unit, API metric) that AWS tells once a day: the average of the whole day."""
-    for row in metric_rows(
-        kind, namespace, dimension, source, *((*row, "Average") for row in rows), narrowed_to=narrowed_to
-    ):
-        yield replace(row, period=DAY_SECONDS)
+    averages = ((*row, "Average") for row in rows)
+    metrics = metric_rows(kind, namespace, dimension, source, *averages, narrowed_to=narrowed_to)
+    return tuple(replace(metric, period=DAY_SECONDS) for metric in metrics)
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ Memorystore v1, Spanner v1, Bigtable Admin v2, AlloyDB v1, GKE v1).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
@@ -170,30 +170,34 @@ def _own_id(data: Item, place: Place) -> str:
 
 def metric_rows(
     resource: str, labels: str, prefix: str, source: str, *rows: tuple[str | float, ...]
-) -> Iterator[Metric]:
+) -> tuple[Metric, ...]:
     """Lay out metrics from rows of (our name, type, unit, metric type, aligner or reducer, scale, filter, condition).
 
     `resource` is the type of the monitored resource, `labels` are those that name one of them; `prefix` begins all
     metric types. The period is 300 s. The last three of a row may be left out.
     """
+    metrics = []
     for name, metric_type, unit, api_metric, statistics, *more in rows:
         scale, narrowed, condition = (*more, *(1.0, "", "")[len(more) :])
-        yield Metric(
-            provider="gcp",
-            kind="",
-            name=str(name),
-            metric_type=str(metric_type),
-            unit=str(unit),
-            namespace=resource,
-            api_metric=f"{prefix}{api_metric}",
-            statistics=tuple(str(statistics).split()),
-            period=300,
-            dimension=labels,
-            scale=float(scale),
-            filter=str(narrowed),
-            condition=str(condition),
-            source=source,
+        metrics.append(
+            Metric(
+                provider="gcp",
+                kind="",
+                name=str(name),
+                metric_type=str(metric_type),
+                unit=str(unit),
+                namespace=resource,
+                api_metric=f"{prefix}{api_metric}",
+                statistics=tuple(str(statistics).split()),
+                period=300,
+                dimension=labels,
+                scale=float(scale),
+                filter=str(narrowed),
+                condition=str(condition),
+                source=source,
+            )
         )
+    return tuple(metrics)
 
 
 # --- Places ---------------------------------------------------------------------------------------------------------

@@ -92,12 +92,10 @@ _INSIGHTS = f"{_SOURCE} (Container Insights, which the customer pays for, tells 
 SERVICE = AwsKind(
     name="ecs:service",
     resource_type=ResourceType.SERVERLESS,
-    metrics=(
-        *metric_rows(
-            "ecs:service", "AWS/ECS", "ServiceName", _SOURCE,
-            ("cpu_utilization", "cpu", "percent", "CPUUtilization", "Average"),
-            ("memory_utilization", "memory", "percent", "MemoryUtilization", "Average"),
-        ),
+    metrics=metric_rows(
+        "ecs:service", "AWS/ECS", "ServiceName", _SOURCE,
+        ("cpu_utilization", "cpu", "percent", "CPUUtilization", "Average"),
+        ("memory_utilization", "memory", "percent", "MemoryUtilization", "Average"),
     ),
     dimensions_of=_dimensions,
     bill_service="Amazon Elastic Container Service",

@@ -33,12 +33,10 @@ def _file_system(item: Item, place: Place) -> Resource:
 FILE_SYSTEM = AwsKind(
     name="efs:filesystem",
     resource_type=ResourceType.VOLUME,
-    metrics=(
-        *metric_rows(
-            "efs:filesystem", "AWS/EFS", "FileSystemId", "EFS user guide: CloudWatch metrics for Amazon EFS",
-            ("disk_read", "disk", "bytes/s", "DataReadIOBytes", "Sum"),
-            ("disk_write", "disk", "bytes/s", "DataWriteIOBytes", "Sum"),
-        ),
+    metrics=metric_rows(
+        "efs:filesystem", "AWS/EFS", "FileSystemId", "EFS user guide: CloudWatch metrics for Amazon EFS",
+        ("disk_read", "disk", "bytes/s", "DataReadIOBytes", "Sum"),
+        ("disk_write", "disk", "bytes/s", "DataWriteIOBytes", "Sum"),
     ),
     bill_service="Amazon Elastic File System",
     not_offered=dict.fromkeys(("response_time", "uptime"), "EFS user guide: CloudWatch metrics for Amazon EFS"),

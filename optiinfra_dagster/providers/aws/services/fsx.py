@@ -37,14 +37,12 @@ _SOURCE = "FSx user guides: CloudWatch metrics"
 FILE_SYSTEM = AwsKind(
     name="fsx:filesystem",
     resource_type=ResourceType.VOLUME,
-    metrics=(
-        *metric_rows(
-            "fsx:filesystem", "AWS/FSx", "FileSystemId", _SOURCE,
-            ("disk_read", "disk", "bytes/s", "DataReadBytes", "Sum"),
-            ("disk_write", "disk", "bytes/s", "DataWriteBytes", "Sum"),
-            ("disk_read_ops", "disk", "ops/s", "DataReadOperations", "Sum"),
-            ("disk_write_ops", "disk", "ops/s", "DataWriteOperations", "Sum"),
-        ),
+    metrics=metric_rows(
+        "fsx:filesystem", "AWS/FSx", "FileSystemId", _SOURCE,
+        ("disk_read", "disk", "bytes/s", "DataReadBytes", "Sum"),
+        ("disk_write", "disk", "bytes/s", "DataWriteBytes", "Sum"),
+        ("disk_read_ops", "disk", "ops/s", "DataReadOperations", "Sum"),
+        ("disk_write_ops", "disk", "ops/s", "DataWriteOperations", "Sum"),
     ),
     bill_service="Amazon FSx",
     not_offered={"response_time": _SOURCE, "uptime": _SOURCE},

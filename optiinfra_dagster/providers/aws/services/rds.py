@@ -249,23 +249,22 @@ _ENGINE_KEYS, _LICENSE_KEYS, _DEPLOYMENT_KEYS = ("|".join(words) for words in (_
 DATABASE = AwsKind(
     name="rds:db",
     resource_type=ResourceType.DATABASE,
-    metrics=(  # RDS publishes throughput, operations and latency as rates already: their average is the rate
-        *metric_rows(
-            "rds:db", "AWS/RDS", "DBInstanceIdentifier", "RDS user guide: CloudWatch metrics for Amazon RDS",
-            ("cpu_utilization", "cpu", "percent", "CPUUtilization", "Average"),
-            ("memory_free", "memory", "bytes", "FreeableMemory", "Average"),
-            ("disk_read", "disk", "bytes/s", "ReadThroughput", "Average", "not_neptune"),
-            ("disk_write", "disk", "bytes/s", "WriteThroughput", "Average", "not_neptune"),
-            ("disk_read_ops", "disk", "ops/s", "ReadIOPS", "Average", "not_neptune"),
-            ("disk_write_ops", "disk", "ops/s", "WriteIOPS", "Average", "not_neptune"),
-            ("network_in", "network", "bytes/s", "NetworkReceiveThroughput", "Average"),
-            ("network_out", "network", "bytes/s", "NetworkTransmitThroughput", "Average"),
-            ("read_latency", "latency", "seconds", "ReadLatency", "Average", "not_neptune"),
-            ("write_latency", "latency", "seconds", "WriteLatency", "Average", "not_neptune"),
-            # Those of AWS itself apart.
-            ("connections", "traffic", "count", "DatabaseConnections", "Average", "not_neptune"),
-            ("storage_free", "disk", "bytes", "FreeStorageSpace", "Average", "own_storage"),
-        ),
+    # RDS publishes throughput, operations and latency as rates already: their average is the rate
+    metrics=metric_rows(
+        "rds:db", "AWS/RDS", "DBInstanceIdentifier", "RDS user guide: CloudWatch metrics for Amazon RDS",
+        ("cpu_utilization", "cpu", "percent", "CPUUtilization", "Average"),
+        ("memory_free", "memory", "bytes", "FreeableMemory", "Average"),
+        ("disk_read", "disk", "bytes/s", "ReadThroughput", "Average", "not_neptune"),
+        ("disk_write", "disk", "bytes/s", "WriteThroughput", "Average", "not_neptune"),
+        ("disk_read_ops", "disk", "ops/s", "ReadIOPS", "Average", "not_neptune"),
+        ("disk_write_ops", "disk", "ops/s", "WriteIOPS", "Average", "not_neptune"),
+        ("network_in", "network", "bytes/s", "NetworkReceiveThroughput", "Average"),
+        ("network_out", "network", "bytes/s", "NetworkTransmitThroughput", "Average"),
+        ("read_latency", "latency", "seconds", "ReadLatency", "Average", "not_neptune"),
+        ("write_latency", "latency", "seconds", "WriteLatency", "Average", "not_neptune"),
+        # Those of AWS itself apart.
+        ("connections", "traffic", "count", "DatabaseConnections", "Average", "not_neptune"),
+        ("storage_free", "disk", "bytes", "FreeStorageSpace", "Average", "own_storage"),
     ),
     conditions={"own_storage": _without_own_storage, "not_neptune": _of_neptune},
     published_as=_published_as,

@@ -126,12 +126,11 @@ SUBNET = AwsKind(name="ec2:subnet", resource_type=ResourceType.NETWORK, not_offe
 NAT_GATEWAY = AwsKind(
     name="ec2:nat_gateway",
     resource_type=ResourceType.NETWORK,
-    metrics=(  # what comes from and goes to the outside; the VPC's side carries the same bytes
-        *metric_rows(
-            "ec2:nat_gateway", "AWS/NATGateway", "NatGatewayId", _OF_NAT,
-            ("network_in", "network", "bytes/s", "BytesInFromDestination", "Sum"),
-            ("network_out", "network", "bytes/s", "BytesOutToDestination", "Sum"),
-        ),
+    # What comes from and goes to the outside; the VPC's side carries the same bytes
+    metrics=metric_rows(
+        "ec2:nat_gateway", "AWS/NATGateway", "NatGatewayId", _OF_NAT,
+        ("network_in", "network", "bytes/s", "BytesInFromDestination", "Sum"),
+        ("network_out", "network", "bytes/s", "BytesOutToDestination", "Sum"),
     ),
     price_parts=_nat_gateway_parts,
     price_queries={

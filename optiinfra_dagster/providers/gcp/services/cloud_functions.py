@@ -51,15 +51,13 @@ FUNCTION = GcpKind(
     read=_read_function,
     collection="functions",
     series_labels=by_name_and_location,
-    metrics=(
-        *metric_rows(
-            "cloud_function", "function_name region", "cloudfunctions.googleapis.com/function/", _SOURCE,
-            ("memory_used", "memory", "bytes", "user_memory_bytes", "REDUCE_MEAN", 1, "", "first generation"),
-            ("response_time", "latency", "seconds", "execution_times",
-             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 1e-9, "", "first generation"),
-            ("request_rate", "traffic", "requests/s", "execution_count", "ALIGN_RATE", 1, "", "first generation"),
-            ("network_out", "network", "bytes/s", "network_egress", "ALIGN_RATE", 1, "", "first generation"),
-        ),
+    metrics=metric_rows(
+        "cloud_function", "function_name region", "cloudfunctions.googleapis.com/function/", _SOURCE,
+        ("memory_used", "memory", "bytes", "user_memory_bytes", "REDUCE_MEAN", 1, "", "first generation"),
+        ("response_time", "latency", "seconds", "execution_times",
+         "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 1e-9, "", "first generation"),
+        ("request_rate", "traffic", "requests/s", "execution_count", "ALIGN_RATE", 1, "", "first generation"),
+        ("network_out", "network", "bytes/s", "network_egress", "ALIGN_RATE", 1, "", "first generation"),
     ),
     conditions={"first generation": _is_a_service},
     not_offered=dict.fromkeys(("cpu", "uptime"), _SOURCE),

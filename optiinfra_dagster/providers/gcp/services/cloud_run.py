@@ -85,17 +85,15 @@ SERVICE = GcpKind(
     collection="services",
     series_labels=by_name_and_location,
     # Utilizations are distributions over the containers of all revisions.
-    metrics=(
-        *metric_rows(
-            "cloud_run_revision", "service_name location", "run.googleapis.com/", _SOURCE,
-            ("cpu_utilization", "cpu", "percent", "container/cpu/utilizations", "REDUCE_MEAN", 100),
-            ("memory_utilization", "memory", "percent", "container/memory/utilizations", "REDUCE_MEAN", 100),
-            ("response_time", "latency", "seconds", "request_latencies",
-             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001),
-            ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE"),
-            ("network_in", "network", "bytes/s", "container/network/received_bytes_count", "ALIGN_RATE"),
-            ("network_out", "network", "bytes/s", "container/network/sent_bytes_count", "ALIGN_RATE"),
-        ),
+    metrics=metric_rows(
+        "cloud_run_revision", "service_name location", "run.googleapis.com/", _SOURCE,
+        ("cpu_utilization", "cpu", "percent", "container/cpu/utilizations", "REDUCE_MEAN", 100),
+        ("memory_utilization", "memory", "percent", "container/memory/utilizations", "REDUCE_MEAN", 100),
+        ("response_time", "latency", "seconds", "request_latencies",
+         "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001),
+        ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE"),
+        ("network_in", "network", "bytes/s", "container/network/received_bytes_count", "ALIGN_RATE"),
+        ("network_out", "network", "bytes/s", "container/network/sent_bytes_count", "ALIGN_RATE"),
     ),
     not_offered={"uptime": _SOURCE},
     silent_when_idle=True,

@@ -35,17 +35,15 @@ INSTANCE = GcpKind(
     unit="GiB",
     collection="instances",
     series_labels=by_name_and_location,
-    metrics=(
-        *metric_rows(
-            "filestore_instance", "instance_name location", "file.googleapis.com/nfs/server/", _SOURCE,
-            ("disk_read", "disk", "bytes/s", "read_bytes_count", "ALIGN_RATE"),
-            ("disk_write", "disk", "bytes/s", "write_bytes_count", "ALIGN_RATE"),
-            ("disk_read_ops", "disk", "ops/s", "read_ops_count", "ALIGN_RATE"),
-            ("disk_write_ops", "disk", "ops/s", "write_ops_count", "ALIGN_RATE"),
-            ("disk_utilization", "disk", "percent", "used_bytes_percent", "ALIGN_MEAN"),
-            ("read_latency", "latency", "seconds", "average_read_latency", "ALIGN_MEAN", 0.001),
-            ("write_latency", "latency", "seconds", "average_write_latency", "ALIGN_MEAN", 0.001),
-        ),
+    metrics=metric_rows(
+        "filestore_instance", "instance_name location", "file.googleapis.com/nfs/server/", _SOURCE,
+        ("disk_read", "disk", "bytes/s", "read_bytes_count", "ALIGN_RATE"),
+        ("disk_write", "disk", "bytes/s", "write_bytes_count", "ALIGN_RATE"),
+        ("disk_read_ops", "disk", "ops/s", "read_ops_count", "ALIGN_RATE"),
+        ("disk_write_ops", "disk", "ops/s", "write_ops_count", "ALIGN_RATE"),
+        ("disk_utilization", "disk", "percent", "used_bytes_percent", "ALIGN_MEAN"),
+        ("read_latency", "latency", "seconds", "average_read_latency", "ALIGN_MEAN", 0.001),
+        ("write_latency", "latency", "seconds", "average_write_latency", "ALIGN_MEAN", 0.001),
     ),
     not_offered={"uptime": _SOURCE},
 )  # fmt: skip

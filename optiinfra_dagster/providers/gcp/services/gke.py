@@ -60,17 +60,15 @@ CLUSTER = GcpKind(
     series_labels=by_name_and_location,
     # The mean of the nodes, and the sum of their traffic. Evictable memory is cache, which the kernel gives back.
     # Uptime is the share of the time in which its nodes are ready: one that waits to be makes it less than 100 percent.
-    metrics=(
-        *metric_rows(
-            "k8s_node", "cluster_name location", "kubernetes.io/node/", _SOURCE,
-            ("cpu_utilization", "cpu", "percent", "cpu/allocatable_utilization", "ALIGN_MEAN", 100),
-            ("memory_utilization", "memory", "percent", "memory/allocatable_utilization", "ALIGN_MEAN", 100,
-             'metric.labels.memory_type = "non-evictable"'),
-            ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
-            ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
-            ("uptime", "uptime", "percent", "status_condition", "ALIGN_FRACTION_TRUE", 100,
-             'metric.labels.condition = "Ready" AND metric.labels.status = "True"'),
-        ),
+    metrics=metric_rows(
+        "k8s_node", "cluster_name location", "kubernetes.io/node/", _SOURCE,
+        ("cpu_utilization", "cpu", "percent", "cpu/allocatable_utilization", "ALIGN_MEAN", 100),
+        ("memory_utilization", "memory", "percent", "memory/allocatable_utilization", "ALIGN_MEAN", 100,
+         'metric.labels.memory_type = "non-evictable"'),
+        ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
+        ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
+        ("uptime", "uptime", "percent", "status_condition", "ALIGN_FRACTION_TRUE", 100,
+         'metric.labels.condition = "Ready" AND metric.labels.status = "True"'),
     ),
     not_offered=dict.fromkeys(("disk_io", "response_time"), _SOURCE),
     price_parts=_price_parts,

@@ -143,16 +143,14 @@ FORWARDING_RULE = GcpKind(
     published=_published,
     # Of global external Application Load Balancers; the others have the same under other prefixes, and those without
     # an HTTP proxy bytes alone.
-    metrics=(
-        *metric_rows(
-            "https_lb_rule", "forwarding_rule_name region", "loadbalancing.googleapis.com/https/",
-            "Cloud Load Balancing: monitoring metrics",
-            ("response_time", "latency", "seconds", "total_latencies",
-             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001, "", "http"),
-            ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE", 1, "", "http"),
-            ("network_in", "network", "bytes/s", "request_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
-            ("network_out", "network", "bytes/s", "response_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
-        ),
+    metrics=metric_rows(
+        "https_lb_rule", "forwarding_rule_name region", "loadbalancing.googleapis.com/https/",
+        "Cloud Load Balancing: monitoring metrics",
+        ("response_time", "latency", "seconds", "total_latencies",
+         "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001, "", "http"),
+        ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE", 1, "", "http"),
+        ("network_in", "network", "bytes/s", "request_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
+        ("network_out", "network", "bytes/s", "response_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
     ),
     conditions={"http": _without_requests, "traffic": _without_traffic},
     not_offered=dict.fromkeys(("cpu", "memory", "uptime"), "Cloud Load Balancing: metrics"),

@@ -222,15 +222,13 @@ MEMCACHE_INSTANCE = GcpKind(
     collection="instances",
     # The location of a series is the zone of a node, of which an instance has several.
     series_labels=lambda resource: (last_part(resource.resource_id),),
-    metrics=(
-        *metric_rows(
-            "memcache_node", "instance_id", "memcache.googleapis.com/node/", _MEMCACHE_SOURCE,
-            ("cpu_utilization", "cpu", "percent", "cpu/utilization", "ALIGN_MEAN", 100),
-            ("memory_utilization", "memory", "percent", "memory/utilization", "ALIGN_MEAN", 100),
-            ("request_rate", "traffic", "requests/s", "operation_count", "ALIGN_RATE"),
-            ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE"),
-            ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE"),
-        ),
+    metrics=metric_rows(
+        "memcache_node", "instance_id", "memcache.googleapis.com/node/", _MEMCACHE_SOURCE,
+        ("cpu_utilization", "cpu", "percent", "cpu/utilization", "ALIGN_MEAN", 100),
+        ("memory_utilization", "memory", "percent", "memory/utilization", "ALIGN_MEAN", 100),
+        ("request_rate", "traffic", "requests/s", "operation_count", "ALIGN_RATE"),
+        ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE"),
+        ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE"),
     ),
     not_offered={
         **dict.fromkeys(("disk_io", "response_time"), _MEMCACHE_SOURCE),

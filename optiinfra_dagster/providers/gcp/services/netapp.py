@@ -41,17 +41,15 @@ VOLUME = GcpKind(
     unit="GiB",
     collection="volumes",
     series_labels=by_name_and_location,
-    metrics=(
-        *metric_rows(
-            "netapp.googleapis.com/Volume", "name location", "netapp.googleapis.com/volume/", _SOURCE,
-            ("disk_read", "disk", "bytes/s", "throughput", "ALIGN_RATE", 1, _READ),
-            ("disk_write", "disk", "bytes/s", "throughput", "ALIGN_RATE", 1, _WRITE),
-            ("disk_read_ops", "disk", "ops/s", "operation_count", "ALIGN_RATE", 1, _READ),
-            ("disk_write_ops", "disk", "ops/s", "operation_count", "ALIGN_RATE", 1, _WRITE),
-            ("read_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _READING),
-            ("write_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _WRITING),
-            ("storage_used", "disk", "bytes", "bytes_used", "ALIGN_MEAN"),
-        ),
+    metrics=metric_rows(
+        "netapp.googleapis.com/Volume", "name location", "netapp.googleapis.com/volume/", _SOURCE,
+        ("disk_read", "disk", "bytes/s", "throughput", "ALIGN_RATE", 1, _READ),
+        ("disk_write", "disk", "bytes/s", "throughput", "ALIGN_RATE", 1, _WRITE),
+        ("disk_read_ops", "disk", "ops/s", "operation_count", "ALIGN_RATE", 1, _READ),
+        ("disk_write_ops", "disk", "ops/s", "operation_count", "ALIGN_RATE", 1, _WRITE),
+        ("read_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _READING),
+        ("write_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _WRITING),
+        ("storage_used", "disk", "bytes", "bytes_used", "ALIGN_MEAN"),
     ),
     not_offered={"uptime": _SOURCE},
 )  # fmt: skip

@@ -101,12 +101,10 @@ ROUTER = GcpKind(
     collection="routers",
     number="router_id",
     series_labels=by_fact("router_id"),
-    metrics=(
-        *metric_rows(
-            "nat_gateway", "router_id", "router.googleapis.com/nat/", "Cloud NAT: logs and metrics",
-            ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE", 1, "", "nat"),
-            ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE", 1, "", "nat"),
-        ),
+    metrics=metric_rows(
+        "nat_gateway", "router_id", "router.googleapis.com/nat/", "Cloud NAT: logs and metrics",
+        ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE", 1, "", "nat"),
+        ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE", 1, "", "nat"),
     ),
     conditions={"nat": _without_nat},
     not_offered={

@@ -43,17 +43,15 @@ INSTANCE = GcpKind(
     collection="instances",
     series_labels=lambda resource: (last_part(resource.resource_id),),
     # Each database has a part of the load; together they are the instance's.
-    metrics=(
-        *metric_rows(
-            "spanner_instance", "instance_id", "spanner.googleapis.com/", _SOURCE,
-            ("cpu_utilization", "cpu", "percent", "instance/cpu/utilization", "REDUCE_SUM", 100, "", "one region"),
-            ("disk_utilization", "disk", "percent", "instance/storage/utilization", "ALIGN_MEAN", 100),
-            ("response_time", "latency", "seconds", "api/request_latencies",
-             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99"),
-            ("request_rate", "traffic", "requests/s", "api/api_request_count", "ALIGN_RATE"),
-            ("network_in", "network", "bytes/s", "api/received_bytes_count", "ALIGN_RATE"),
-            ("network_out", "network", "bytes/s", "api/sent_bytes_count", "ALIGN_RATE"),
-        ),
+    metrics=metric_rows(
+        "spanner_instance", "instance_id", "spanner.googleapis.com/", _SOURCE,
+        ("cpu_utilization", "cpu", "percent", "instance/cpu/utilization", "REDUCE_SUM", 100, "", "one region"),
+        ("disk_utilization", "disk", "percent", "instance/storage/utilization", "ALIGN_MEAN", 100),
+        ("response_time", "latency", "seconds", "api/request_latencies",
+         "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99"),
+        ("request_rate", "traffic", "requests/s", "api/api_request_count", "ALIGN_RATE"),
+        ("network_in", "network", "bytes/s", "api/received_bytes_count", "ALIGN_RATE"),
+        ("network_out", "network", "bytes/s", "api/sent_bytes_count", "ALIGN_RATE"),
     ),
     conditions={"one region": _in_several_regions},
     not_offered=dict.fromkeys(("memory", "disk_io", "uptime"), _SOURCE),

@@ -34,14 +34,12 @@ BUCKET = GcpKind(
     collection="storage.googleapis.com",  # a full name has nothing else before the bucket
     series_labels=lambda resource: (last_part(resource.resource_id),),
     # What is stored is measured once a day, and told all day; each class of storage is a series of its own.
-    metrics=(
-        *metric_rows(
-            "gcs_bucket", "bucket_name", "storage.googleapis.com/", _SOURCE,
-            ("storage_used", "disk", "bytes", "storage/total_bytes", "REDUCE_SUM"),
-            ("request_rate", "traffic", "requests/s", "api/request_count", "ALIGN_RATE"),
-            ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
-            ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
-        ),
+    metrics=metric_rows(
+        "gcs_bucket", "bucket_name", "storage.googleapis.com/", _SOURCE,
+        ("storage_used", "disk", "bytes", "storage/total_bytes", "REDUCE_SUM"),
+        ("request_rate", "traffic", "requests/s", "api/request_count", "ALIGN_RATE"),
+        ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
+        ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
     ),
     not_offered=dict.fromkeys(("response_time", "uptime"), _SOURCE),
     silent_when_idle=True,
