@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.export_runs import Run, choose, runs_of, unambiguous
+from optiinfra_dagster.providers.azure.export_runs import Choice, Run, choose, runs_of, unambiguous
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
@@ -33,30 +34,7 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
         CloudError: the export cannot be listed, there is none, or two state one month.
     """
     store, files = _listed(principal, source)
-    statements = Statements(request, source)
-    bill = Bill()
-
-    def read_files(parts: Iterable[File], days: Collection[date] | None, run: Run | None) -> bool:
-        """Read a run, the statement of its month, or some days of one that is none. False where that fails."""
-        month = run.first.replace(day=1) if run is not None and days is None else None
-        part = read_export(
-            [ExportFile(file.key, file.size, partial(store.open, file)) for file in parts],
-            source_id=source.id,
-            first=request.first,
-            last=request.last,
-            resources=request.resources,
-            provider_names=("microsoft", "azure"),
-            period=month,
-            covers=(run.first, run.last) if run is not None else None,
-            days=days,
-            written=run.written if run is not None else None,
-            settles=finality.SETTLES_AZURE,
-            accounts=source.covers,
-            account_charges=source.account_charges,
-        )
-        bill.merge(part if days is None else of_days(part, days))
-        return not part.problems
-
+    export = _Export(store, source, request, Statements(request, source))
     runs, loose = runs_of(files)
     months = months_of(request.first, request.last)
     of_month = {
@@ -64,48 +42,95 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
         for month in months
     }
     if any(of_month.values()):
-        changed = [month for month in months if statements.changed([month], of_month[month])]
-        choice = choose(
-            runs,
-            lambda file: statements.once(file, lambda: _manifest(store, file)),
-            [day for day in request.days if day.replace(day=1) in changed],
-        )
-        bill.problems += [Problem(source.id, "", "", Cause.INCOMPLETE, text) for text, _ in choice.problems]
-        failed = {day.replace(day=1) for _, days in choice.problems for day in days}
-        chosen = {
-            month: [
-                file
-                for one, days in choice.days
-                if any(day.replace(day=1) == month for day in days)
-                for file in one.files
-            ]
-            for month in changed
-        }
-        to_read = [
-            month
-            for month in changed
-            if month in failed or statements.chosen_changed([month], of_month[month], chosen[month])
-        ]
-        for statement, days in choice.days:
-            unread = [day for day in days if day.replace(day=1) in to_read]
-            run = statement.run
-            # The statement of a month; else, as the last seven days are, nothing but days.
-            alone = sum(any(day.replace(day=1) == run.first.replace(day=1) for day in of) for _, of in choice.days) == 1
-            of_one_month = run.first.replace(day=1) == run.last.replace(day=1)
-            whole = alone and of_one_month and unread == run.days(request.days)
-            if unread and not read_files(statement.parts, None if whole else unread, run):
-                failed.update(day.replace(day=1) for day in unread)
-        for month in to_read:
-            statements.note([month], of_month[month], chosen[month], read=month not in failed)
+        export.read_runs(runs, of_month)
     else:
         parts = unambiguous(loose)
         if not parts:
             raise _nothing(source, request.first, request.last)
-        if statements.changed(months, parts):
-            statements.note(months, parts, parts, read=read_files(parts, None, None))
-    if not bill.problems:
-        bill.read.setdefault(source.id, [])
-    return bill
+        export.read_loose_files(parts, months)
+    if not export.bill.problems:
+        export.bill.read.setdefault(source.id, [])
+    return export.bill
+
+
+@dataclass(frozen=True)
+class _Export:
+    """An export that is being read, and the bill that its files told so far."""
+
+    store: AzureBlob
+    source: Source[AzureAccount]
+    request: BillRequest[AzureAccount]
+    statements: Statements[AzureAccount]
+    bill: Bill = field(default_factory=Bill)
+
+    def read_runs(self, runs: Sequence[Run], of_month: Mapping[date, Sequence[File]]) -> None:
+        """Read the runs that state the days of the request, of the months whose statement changed.
+
+        `of_month` are the files of all runs that have to do with a month.
+        """
+        changed = [month for month, files in of_month.items() if self.statements.changed([month], files)]
+        choice = choose(
+            runs,
+            lambda file: self.statements.once(file, lambda: _manifest(self.store, file)),
+            [day for day in self.request.days if _month(day) in changed],
+        )
+        self.bill.problems += [Problem(self.source.id, "", "", Cause.INCOMPLETE, text) for text, _ in choice.problems]
+        failed = {_month(day) for _, days in choice.problems for day in days}
+        chosen = {month: _files_of(choice, month) for month in changed}
+        to_read = [
+            month
+            for month in changed
+            if month in failed or self.statements.chosen_changed([month], of_month[month], chosen[month])
+        ]
+        for statement, days in choice.days:
+            unread = [day for day in days if _month(day) in to_read]
+            whole = unread == statement.run.days(self.request.days) and _states_a_month(statement.run, choice)
+            if unread and not self._read_files(statement.parts, None if whole else unread, statement.run):
+                failed.update(_month(day) for day in unread)
+        for month in to_read:
+            self.statements.note([month], of_month[month], chosen[month], read=month not in failed)
+
+    def read_loose_files(self, parts: Sequence[File], months: Sequence[date]) -> None:
+        """Read files that are in no run's folder, which state all months of the request, if they changed."""
+        if self.statements.changed(months, parts):
+            self.statements.note(months, parts, parts, read=self._read_files(parts, None, None))
+
+    def _read_files(self, parts: Iterable[File], days: Collection[date] | None, run: Run | None) -> bool:
+        """Read a run, the statement of its month, or some days of one that is none. False where that fails."""
+        part = read_export(
+            [ExportFile(file.key, file.size, partial(self.store.open, file)) for file in parts],
+            source_id=self.source.id,
+            first=self.request.first,
+            last=self.request.last,
+            resources=self.request.resources,
+            provider_names=("microsoft", "azure"),
+            period=_month(run.first) if run is not None and days is None else None,
+            covers=(run.first, run.last) if run is not None else None,
+            days=days,
+            written=run.written if run is not None else None,
+            settles=finality.SETTLES_AZURE,
+            accounts=self.source.covers,
+            account_charges=self.source.account_charges,
+        )
+        self.bill.merge(part if days is None else of_days(part, days))
+        return not part.problems
+
+
+def _month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def _files_of(choice: Choice, month: date) -> list[File]:
+    """The files of the statements that were chosen for days of a month."""
+    return [
+        file for statement, days in choice.days if any(_month(day) == month for day in days) for file in statement.files
+    ]
+
+
+def _states_a_month(run: Run, choice: Choice) -> bool:
+    """True for a run that is the statement of a month; False for one that, as the last seven days are, is days only."""
+    sharing = sum(any(_month(day) == _month(run.first) for day in days) for _, days in choice.days)
+    return sharing == 1 and _month(run.first) == _month(run.last)
 
 
 def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None:
