@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,28 +135,31 @@ def _sizes(home: Path) -> Sequence[tuple[str, str]]:
     sizes: dict[str, int] = {}
     seen = 0
     for entry in sorted(home.iterdir()):
-        folders = [entry]
-        size = 0
-        while folders and seen < MOST_FILES:
-            place = folders.pop()
-            try:
-                if place.is_symlink() or not place.is_dir():
-                    size += place.lstat().st_blocks * 512
-                    seen += 1
-                    continue
-                with os.scandir(place) as found:
-                    for one in found:
-                        seen += 1
-                        if one.is_dir(follow_symlinks=False):
-                            folders.append(Path(one.path))
-                        else:
-                            size += one.stat(follow_symlinks=False).st_blocks * 512
-            except OSError:  # it went away, or may not be read
-                continue
-        sizes[entry.name] = size
+        sizes[entry.name], files = _bytes_below(entry, MOST_FILES - seen)
+        seen += files
     at_least = "at least " if seen >= MOST_FILES else ""
     largest = sorted(sizes.items(), key=lambda item: -item[1])
     return [(name, f"{at_least}{_size(size)}") for name, size in largest[:12]]
+
+
+def _bytes_below(place: Path, most_files: int) -> tuple[int, int]:
+    """The bytes on disk of a file, or of up to so many files in and below a folder; and how many were looked at."""
+    folders, size, seen = [place], 0, 0
+    while folders and seen < most_files:
+        folder = folders.pop()
+        with suppress(OSError):  # it went away, or may not be read
+            if folder.is_symlink() or not folder.is_dir():
+                size += folder.lstat().st_blocks * 512
+                seen += 1
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    seen += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+    return size, seen
 
 
 def _size(size: float) -> str:
