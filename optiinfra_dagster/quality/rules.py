@@ -106,7 +106,6 @@ _PII: Mapping[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
         lambda _: True,
     ),
 }
-PII_KINDS = tuple(_PII)
 
 
 def kinds_of_pii(text: str) -> Counter[str]:

@@ -14,7 +14,6 @@ SELECT
         b.status IN ('ok', 'partial')) AS first_published,
     toString(argMax(b.status, (b.published_at, b.batch))) AS last_status,
     argMax(b.error, (b.published_at, b.batch)) AS last_error,
-    toUnixTimestamp64Milli(max(b.published_at)) AS last_tried,
     sum(b.api_calls) AS calls,
     sum(b.api_cost_usd) AS usd
 FROM metric_batches AS b

@@ -29,15 +29,12 @@ from optiinfra_dagster.providers.aws.errors import (
 )
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
-from optiinfra_dagster.providers.aws.services import LISTINGS, actions
+from optiinfra_dagster.providers.aws.services import LISTINGS
 from optiinfra_dagster.providers.billing.scope import newest_statement
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Source
     from optiinfra_dagster.providers.aws.account import AwsAccount
-
-ACTIONS = actions()
-"""Everything that the policy of the role has to allow."""
 
 
 def _ask_one_metric(cloudwatch: Any) -> None:

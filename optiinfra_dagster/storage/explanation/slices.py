@@ -47,7 +47,6 @@ class Slice:
     published_at: datetime | None = None
     last_status: str = ""
     last_error: str = ""
-    last_tried: datetime | None = None
     calls: int = 0
     usd: Decimal = Decimal(0)
     changed_since: bool = False
@@ -88,7 +87,6 @@ def of_ledger(
         published,
         last,
         last_error,
-        tried,
         calls,
         usd,
     ) in rows:
@@ -105,7 +103,6 @@ def of_ledger(
                 published_at=_of_ms(published) if batch else None,
                 last_status=last,
                 last_error=last_error,
-                last_tried=_of_ms(tried),
                 calls=calls,
                 usd=Decimal(usd),
             )

@@ -4,7 +4,8 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.aws.account import AwsAccount
-from optiinfra_dagster.providers.aws.check import ACTIONS, check
+from optiinfra_dagster.providers.aws.check import check
+from optiinfra_dagster.providers.aws.services import actions
 from tests.providers.aws.conftest import ACME, StartLab, acme, fleet, nobody_at
 
 
@@ -23,7 +24,7 @@ def test_an_empty_account_has_no_problem_either(start_lab: StartLab) -> None:
 OPERATIONS = {"ListAllMyBuckets": "ListBuckets"}  # where IAM has another name
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", actions())
 def test_each_missing_permission_is_named_even_in_an_empty_account(start_lab: StartLab, action: str) -> None:
     lab = start_lab()
     operation = action.partition(":")[2]
