@@ -53,9 +53,7 @@ def divide(above: Any, below: Any) -> Floats:
     return out
 
 
-def compare(  # noqa: PLR0915 - one formula after the other, in the order of the SQL
-    cells: Cells, worse: Any, is_rate: Any, span: int, of_application: Any = 0
-) -> dict[str, Floats]:
+def compare(cells: Cells, worse: Any, is_rate: Any, span: int, of_application: Any = 0) -> dict[str, Floats]:
     """The newest `span` days of each series against the same hours of the days before.
 
     `worse` is 1 where a higher score is worse, else -1; `of_application` is the mean of `dispersions` over the metrics

@@ -83,7 +83,7 @@ class Account:
 class Fit:
     """A series of an account: what a day of it costs, and what its month will."""
 
-    def __init__(self, account: Account, name: Series) -> None:  # noqa: PLR0915 - one step after the other
+    def __init__(self, account: Account, name: Series) -> None:
         self.account, (service, category) = account, name
         known, today = account.known, account.today
         amounts, provisional = known.amounts.get(name, {}), known.provisional.get(name, {})
