@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
+from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import LeftOut, LeftOutBecause
@@ -30,7 +31,7 @@ LONG_AGO = DAY - timedelta(days=70)
 def evaluate(spine: Spine, provider: str) -> dg.AssetCheckEvaluation:
     """The check in a run of its own; each test has a provider of its own, so that its bills are not another's."""
     partitions = window_partitions(spine.settings.partitions_start)
-    check = checks._totals_match(provider, partitions)
+    check = checks._definition(checks._totals_match(provider), partitions)
 
     @dg.asset(key=[provider, "cost"], partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())
     def collected() -> None: ...
@@ -39,7 +40,7 @@ def evaluate(spine: Spine, provider: str) -> dg.AssetCheckEvaluation:
         [collected],
         asset_checks=[check],
         jobs=[dg.define_asset_job("check", [collected])],
-        resources={"clickhouse": spine.clickhouse},
+        resources={"clickhouse": spine.clickhouse, "scope": Scope()},
         executor=dg.in_process_executor,
     )
     result = definitions.resolve_job_def("check").execute_in_process(partition_key=windows.key(WINDOW))

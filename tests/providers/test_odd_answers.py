@@ -383,7 +383,10 @@ def test_pages_of_assets_that_go_in_a_circle_end(monkeypatch: pytest.MonkeyPatch
     tokens = {"": "a", "a": "b", "b": "a"}
 
     def ask(_self: object, _session: object, _url: str, query: dict[str, Any], *_more: object) -> dict[str, Any]:
-        disk = {"assetType": "compute.googleapis.com/Disk", "name": "//compute.googleapis.com/projects/p/disks/d"}
+        disk: dict[str, Any] = {
+            "assetType": "compute.googleapis.com/Disk",
+            "name": "//compute.googleapis.com/projects/p/disks/d",
+        }
         disk |= {"resource": {"data": {"name": "d"}}}
         return {"assets": [None, disk], "nextPageToken": tokens[query.get("pageToken", "")]}
 

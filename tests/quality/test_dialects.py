@@ -12,7 +12,7 @@ import pytest
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.quality import Failure
-from optiinfra_dagster.quality.dialects import FORMS, Dialect
+from optiinfra_dagster.quality.dialects import FORMS, Dialect, Form
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW, Judge
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.server import Server
@@ -75,7 +75,7 @@ def test_a_server_with_other_errors_and_usage_gives_the_same_verdicts_as_groq(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("ignores", [False, True])
-def test_the_strictest_form_that_works_is_used(form: str, *, ignores: bool) -> None:
+def test_the_strictest_form_that_works_is_used(form: Form, *, ignores: bool) -> None:
     with serving(ChatServer(forms=FORMS[FORMS.index(form) :], ignores=ignores)) as server:
         memory = Kept()
         judge = judge_of(server, memory)

@@ -29,8 +29,13 @@ def is_datadog(record: Mapping[str, Any]) -> bool:
     """True for a span, or what an SDK sends of many."""
     record = _sent(record)
     held = record.get("attributes")
-    is_one = record.get("type") == "span" and isinstance(held, dict) and "ml_app" in held
-    return (is_one and bool(held.keys() & {"span_kind", "spans"})) or _is_sent_to_datadog(record)
+    is_one = (
+        record.get("type") == "span"
+        and isinstance(held, dict)
+        and "ml_app" in held
+        and bool(held.keys() & {"span_kind", "spans"})
+    )
+    return is_one or _is_sent_to_datadog(record)
 
 
 def _sent(record: Mapping[str, Any]) -> Mapping[str, Any]:
