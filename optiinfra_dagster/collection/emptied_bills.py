@@ -1,8 +1,8 @@
 """Keeps what is published of a month where its bill has become empty: nothing is no statement of zero.
 
-Azure's Cost Management answers 204 or no rows while it has no figures, Cost Explorer with days that cost nothing, an
-export's run may have a head and no rows, and a list of invoices is empty for a moment. Where a month really costs
-nothing any more, there are lines that say so, such as credits or amounts of zero.
+Azure's Cost Management may answer 204 or no rows, and Cost Explorer days without amounts; an export's run may have a
+head and no rows, and a list of invoices be empty for a moment. Where a month really costs nothing any more, there are
+lines that say so, such as credits or amounts of zero. No document says what Azure's 204 means: it is taken for unknown.
 """
 
 from __future__ import annotations

@@ -120,13 +120,10 @@ def _with_told_by_present(
     past = [key.window for key in published_before if key.window != mode.present]
     if not (past and slices.status.published):
         return _replaced(slices, slices.rows, content, before)
-    published = arrow.conform(dataset, _of_windows(_published(client, dataset, slices, past), past))
-    is_told_by_present = pc.or_(
-        pc.equal(arrow.plain(published["statistic"]), "snapshot"),
-        pc.less(published["timestamp"], published["window_start"]),  # a whole day
-    )
+    told_by_present = "(statistic = 'snapshot' OR timestamp < window_start)"  # a whole day begins before its window
+    published = _of_windows(_published(client, dataset, slices, past, where=told_by_present), past)
     rows = _rows(slices, dataset)
-    kept = _without(published.filter(is_told_by_present), rows, dataset.key).select(dataset.schema.names)
+    kept = _without(arrow.conform(dataset, published), rows, dataset.key).select(dataset.schema.names)
     if not kept.num_rows:
         return _replaced(slices, slices.rows, content, before)
     rows = arrow.concat(dataset, [rows, arrow.conform(dataset, kept)])
@@ -232,13 +229,15 @@ def _rows(slices: SliceResult, dataset: Dataset) -> pa.Table:
     return dataset.schema.empty_table() if slices.rows is None else slices.rows
 
 
-def _published(client: Client, dataset: Dataset, slices: SliceResult, windows: Collection[datetime]) -> pa.Table:
+def _published(
+    client: Client, dataset: Dataset, slices: SliceResult, windows: Collection[datetime], *, where: str = "1"
+) -> pa.Table:
     """The published rows of the slices' customer and provider, from the first to the last of `windows`."""
     return read_current(
         client,
         dataset,
         windows,
-        where="customer_id = {customer:String} AND provider = {provider:String}",
+        where=f"customer_id = {{customer:String}} AND provider = {{provider:String}} AND {where}",
         customer=slices.customer_id,
         provider=slices.provider,
     )
