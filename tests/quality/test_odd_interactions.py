@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
+import itertools
 import json
+import operator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +24,7 @@ from optiinfra_dagster.quality.rubric import Question
 from tests.support.judging import interaction
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FLAT: dict[str, Any] = {"id": "i", "app": "shop", "timestamp": NOON.isoformat(), "prompt": "Why?", "response": "So."}
@@ -125,6 +130,34 @@ def test_a_golden_set_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert [{scale.metric: label for scale, label in of.items()} for of in golden.load(path).labels] == [
         {"coherence": 4}
     ]
+
+
+# A number that is no float, texts that are none, and values of every other type.
+ODD_VALUES = (10**400, "x", {}, [], None, True, "\ud800", [[]], {"a": {}}, -1, 1e308, float("nan"), "1e999", [None])
+
+
+def leaves(held: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Where a record holds its values, the first of each list, and the values."""
+    if isinstance(held, dict) or (isinstance(held, list) and held):
+        for key in held if isinstance(held, dict) else [0]:
+            yield from leaves(held[key], (*place, key))
+    else:
+        yield place, held
+
+
+def test_an_odd_value_in_any_place_of_any_format_ends_no_file() -> None:
+    examples = (Path(__file__).parent / "formats.jsonl").read_text("utf-8").splitlines()
+    odd = itertools.cycle(ODD_VALUES)
+    tried = 0
+    for line in [line for example in examples for line in json.loads(example)["lines"] if line.startswith(("{", "["))]:
+        with contextlib.suppress(json.JSONDecodeError):
+            for (*place, last), value in [leaf for leaf in leaves(json.loads(line)) if leaf[0]]:
+                record = json.loads(line)
+                is_number = isinstance(value, (int, float))
+                functools.reduce(operator.getitem, place, record)[last] = 10**400 if is_number else next(odd)
+                read(json.dumps(record))
+                tried += 1
+    assert tried > 2000
 
 
 def test_what_is_no_json_names_its_line() -> None:

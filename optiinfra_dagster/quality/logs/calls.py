@@ -35,7 +35,8 @@ from optiinfra_dagster.quality.logs.messages import (
     text_of,
 )
 
-ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)  # what odd values raise
+# What odd values raise; a number of 400 digits is no float.
+ODD = (ArithmeticError, AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)
 
 _SHORTEST_MS = 1.0  # of a call whose messages were logged as they came
 _STEPPED = {"tool_calls", "tool_call", "tool_use", "tool-calls", "function_call"}  # reasons for which a model stopped
