@@ -133,7 +133,22 @@ def test_a_golden_set_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 # A number that is no float, texts that are none, and values of every other type.
-ODD_VALUES = (10**400, "x", {}, [], None, True, "\ud800", [[]], {"a": {}}, -1, 1e308, float("nan"), "1e999", [None])
+ODD_VALUES: tuple[Any, ...] = (
+    10**400,
+    "x",
+    {},
+    [],
+    None,
+    True,
+    "\ud800",
+    [[]],
+    {"a": {}},
+    -1,
+    1e308,
+    float("nan"),
+    "1e999",
+    [None],
+)
 
 
 def leaves(held: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
