@@ -1,6 +1,6 @@
 """Shared parts of the sensors that read the ledger: a cache until it changes, and the wait before another try."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ import dagster as dg
 
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 
 # A tick waits so long for the embedded engine; the daemon gives up on a tick after 60 s.
 LOCK_SECONDS = 20.0
@@ -41,20 +42,20 @@ class LedgerCache:
     def __init__(self, clickhouse: ClickHouse, settling: timedelta = timedelta(0)) -> None:
         self._clickhouse = clickhouse
         self._settling = settling
-        self._changed_at: int | None = None
-        self._seen_at = datetime.min.replace(tzinfo=UTC)  # when that was first seen
+        self._writes: Mapping[str, tuple[int, int]] | None = None
+        self._seen_at = datetime.min.replace(tzinfo=UTC)  # when these were first seen
         self._kept: tuple[object, Any] | None = None
 
     def get(self, key: object, now: datetime, load: Callable[[], ResultT]) -> ResultT:
         """Return the kept result for `key`, or call `load()` if the ledger has changed since."""
-        changed_at = self._clickhouse.changed_at("metric_batches")  # before it is read: what is written then is seen
-        if changed_at is None or changed_at != self._changed_at:
-            self._changed_at, self._seen_at, self._kept = changed_at, now, None
+        writes = self._clickhouse.newest_writes(LEDGER_TABLE)  # before it is read: what is written then is seen
+        if writes is None or writes != self._writes:
+            self._writes, self._seen_at, self._kept = writes, now, None
         if self._kept and self._kept[0] == key:
             kept: ResultT = self._kept[1]
             return kept
         result = load()
-        if changed_at is not None and now - self._seen_at >= self._settling:
+        if writes is not None and now - self._seen_at >= self._settling:
             self._kept = key, result
         return result
 

@@ -41,6 +41,9 @@ LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
 SETTINGS: Mapping[str, Any] = {"async_insert": 0, **ALLOWED}
 
+# The folder of a part: partition, first and last block, how often it was merged, and the newest mutation, if any.
+_PART = re.compile(r"(?P<partition>[^_]+)_\d+_(?P<block>\d+)_\d+(_(?P<mutation>\d+))?")
+
 _PROFILE_LIMIT = "raise the limit that it names for the user of OPTIINFRA_CLICKHOUSE_URL, or ask for less at once"
 MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one may only read (`readonly`)"
 
@@ -221,15 +224,23 @@ class ClickHouse:
                 raise StorageError(f"ClickHouse at {self.place}: {error}") from error
         return self._topology
 
-    def changed_at(self, table: str) -> int | None:
-        """The time of the last change of a table of an embedded place, in ns, without opening it; None if unknown.
+    def newest_writes(self, table: str) -> Mapping[str, tuple[int, int]] | None:
+        """The newest block and mutation of each partition of a table of an embedded place, which stays closed.
 
-        Every insert and merge makes a folder within that of the table, which so is modified. A read leaves it alone.
+        They are the same as long as nobody writes: the names of parts have them, and neither merges nor the engine's
+        cleaning, which comes half a minute later, change them. None where they are not known.
         """
+        if self.path is None:
+            return None
         try:
-            return (self.path / "data" / DATABASE / table).stat().st_mtime_ns if self.path else None
+            names = [folder.name for folder in (self.path / "data" / DATABASE / table).iterdir()]
         except OSError:
             return None
+        newest: dict[str, tuple[int, int]] = {}
+        for part in filter(None, map(_PART.fullmatch, names)):
+            write = int(part["block"]), int(part["mutation"] or 0)
+            newest[part["partition"]] = max(write, newest.get(part["partition"], write))
+        return newest
 
     @contextmanager
     def _open(self) -> Iterator[Client]:

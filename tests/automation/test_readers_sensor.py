@@ -146,7 +146,7 @@ def test_the_engine_stays_closed_until_something_is_published_or_a_window_ends(
         answer = next(iter(asked))
         return (answer.skip_message if isinstance(answer, dg.SkipReason) else spell(answer)), bool(sessions)
 
-    def merge() -> None:  # which would be a change, at any time
+    def merge() -> None:  # as the engine does at any time, and cleans up half a minute later: nothing was written
         with session() as client:
             client.command("OPTIMIZE TABLE metric_batches FINAL")
 
@@ -156,8 +156,9 @@ def test_the_engine_stays_closed_until_something_is_published_or_a_window_ends(
     merge()
     assert [tick(5), tick(6)] == [(stretch(W0), True)] * 2
     ledger.readers(W0)
+    assert [tick(7), tick(10)] == [(quiet, True), (quiet, True)]
     merge()
-    assert [tick(7), tick(10), tick(11), tick(14)] == [(quiet, True), (quiet, True), (quiet, False), (quiet, True)]
+    assert [tick(11), tick(14)] == [(quiet, False), (quiet, True)]
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -12,6 +12,7 @@ import pytest
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import DATABASE
 from tests.support import killing
 from tests.support.engines import copy_migrated
 
@@ -110,3 +111,30 @@ def test_an_engine_gives_way_to_another_folder_of_its_process(tmp_path: Path, ch
         assert client.command("SELECT count() FROM prices") == 0
     with ClickHouse(chdb_url).session() as client:
         assert client.command("SELECT key FROM prices") == "here"
+
+
+def test_what_was_written_is_known_of_a_closed_engine_whatever_it_merges_and_clears(chdb_url: str) -> None:
+    clickhouse = ClickHouse(chdb_url)
+    assert clickhouse.path
+    states = []
+
+    def step(*statements: str) -> None:
+        with clickhouse.session() as client:
+            for statement in statements:
+                client.command(statement)
+        states.append(clickhouse.newest_writes("noted"))
+
+    assert clickhouse.newest_writes("noted") is None
+    step("CREATE TABLE noted (month UInt32, n UInt32) ENGINE = MergeTree PARTITION BY month ORDER BY n")
+    step("INSERT INTO noted VALUES (202611, 1)")
+    step("INSERT INTO noted VALUES (202611, 2), (202612, 3)")
+    step("SELECT * FROM noted", "OPTIMIZE TABLE noted FINAL")
+    for merged in ("202611_1_1_0", "202611_2_2_0", "202612_3_3_0"):  # which the engine clears away half a minute later
+        shutil.rmtree(clickhouse.path / "data" / DATABASE / "noted" / merged)
+    step("SELECT * FROM noted")
+    step("DELETE FROM noted WHERE n = 1")
+    step("INSERT INTO noted VALUES (202611, 4)")
+
+    assert states[:3] == [{}, {"202611": (1, 0)}, {"202611": (2, 0), "202612": (3, 0)}]
+    assert states[3] == states[4] == states[2]
+    assert len({repr(state) for state in states[4:]}) == 3
