@@ -66,6 +66,7 @@ class Tokens:
             return self._grants
 
     def _load(self) -> None:
+        """Read the file; once more where it names files whose state was not looked at before."""
         while True:
             state = self._now()  # of before: what changes while it is read is read again the next time
             grants = load_grants(self._path)

@@ -37,14 +37,14 @@ SINCE_LOOKBACK = timedelta(days=7)  # in which it is looked for since when a cus
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a check is asked about: the windows of a run, and whom it collects."""
+class CheckRequest:
+    """A request for a check: of the windows of a run, and the customers that it collects."""
 
     run_id: str
     windows: Sequence[datetime]
     scope: Scope
     clickhouse: Any
-    not_tried: str = ""  # why the asset was not tried at all
+    why_not_tried: str = ""  # where the asset was not tried at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Check:
     asset: tuple[str, str]  # provider, family
     name: str
     description: str
-    judge: Callable[[Asked], dg.AssetCheckResult]
+    judge: Callable[[CheckRequest], dg.AssetCheckResult]
 
 
 def all_checks(settings: "Settings") -> list[Check]:
@@ -85,7 +85,7 @@ def _definition(check: Check, partitions: dg.TimeWindowPartitionsDefinition) -> 
     def judge(
         context: dg.AssetCheckExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]
     ) -> dg.AssetCheckResult:
-        return check.judge(Asked(context.run.run_id, _windows(context), scope, clickhouse))
+        return check.judge(CheckRequest(context.run.run_id, _windows(context), scope, clickhouse))
 
     return judge
 
@@ -101,9 +101,9 @@ def alerted_keys() -> list[dg.AssetCheckKey]:
 
 
 def _every_customer_published(provider: str, family: str, settings: "Settings") -> Check:
-    def judge(asked: Asked) -> dg.AssetCheckResult:
-        checked, scope, clickhouse = asked.windows, asked.scope, asked.clickhouse
-        due = DUE_OF_RUN.get((asked.run_id, provider, family))
+    def judge(request: CheckRequest) -> dg.AssetCheckResult:
+        checked, scope, clickhouse = request.windows, request.scope, request.clickhouse
+        due = DUE_OF_RUN.get((request.run_id, provider, family))
         if due is None:  # the check alone was run, or its asset was not tried
             customers = scope.select(load_customers(settings.customers_path))
             due = tuple(c.id for c in customers if c.collects(provider, family))
@@ -122,11 +122,11 @@ def _every_customer_published(provider: str, family: str, settings: "Settings") 
         for customer in due:
             state = states.get(customer, ledger.SliceStates())
             there = state.complete + state.incomplete
-            if takeable <= there < len(checked) and not state.error and not asked.not_tried:
+            if takeable <= there < len(checked) and not state.error and not request.why_not_tried:
                 gaps[customer] = _Odd(customer, "no inventory was taken in time", "Nothing can fill that gap.")
             elif there < len(checked):
                 outcome = "failed, needs a person" if state.helpless else "failed"
-                why = state.error or asked.not_tried
+                why = state.error or request.why_not_tried
                 missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", why)
             elif state.incomplete:
                 partial[customer] = _Odd(customer, "incomplete", state.error)
@@ -196,13 +196,13 @@ def _told(
 
 
 def _no_duplicates(provider: str, family: str) -> Check:
-    def judge(asked: Asked) -> dg.AssetCheckResult:
+    def judge(request: CheckRequest) -> dg.AssetCheckResult:
         from optiinfra_dagster.storage.schema import DATASETS
 
-        with asked.clickhouse.session(reads=duplicate_keys(DATASETS[family])) as client:
+        with request.clickhouse.session(reads=duplicate_keys(DATASETS[family])) as client:
             twice = client.query(
                 duplicate_keys(DATASETS[family]),
-                parameters={"provider": provider, **_bounds(asked.windows)},
+                parameters={"provider": provider, **_bounds(request.windows)},
             ).result_rows
         return dg.AssetCheckResult(
             passed=not twice,
@@ -226,12 +226,12 @@ def duplicate_keys(dataset: "Dataset") -> str:
 
 
 def _within_budget(provider: str, settings: "Settings") -> Check:
-    def judge(asked: Asked) -> dg.AssetCheckResult:
+    def judge(request: CheckRequest) -> dg.AssetCheckResult:
         limits = {
             c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
         }
-        with asked.clickhouse.session(reads=LEDGER_TABLE) as client:
-            reasons = ledger.stopped_by_budget(client, provider, asked.windows)
+        with request.clickhouse.session(reads=LEDGER_TABLE) as client:
+            reasons = ledger.stopped_by_budget(client, provider, request.windows)
             spent = ledger.spent_this_month(client, provider, sorted(limits), datetime.now(UTC))
         metadata: dict[str, Any] = {"customers_over_budget": named(reasons)}
         if limits:  # Dagster refuses a table without rows
@@ -272,10 +272,10 @@ _TOTALS_MATCH = (
 
 
 def _totals_match(provider: str) -> Check:
-    def judge(asked: Asked) -> dg.AssetCheckResult:
-        checked = asked.windows
+    def judge(request: CheckRequest) -> dg.AssetCheckResult:
+        checked = request.windows
         first = datetime.combine(first_of_month_before(min(checked).date()), time(), UTC)
-        with asked.clickhouse.session(reads=read_sql("queries/billed_totals")) as client:
+        with request.clickhouse.session(reads=read_sql("queries/billed_totals")) as client:
             rows = client.query(
                 read_sql("queries/billed_totals"),
                 parameters={"provider": provider, **_bounds([first, *checked])},

@@ -1,11 +1,11 @@
 """The checks of an asset that failed. Dagster runs none of them, and would say "Execution failed" without a name."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster.assets.collection_assets import UPSTREAM
-from optiinfra_dagster.automation.checks import EVERY_CUSTOMER_PUBLISHED, LONGEST_ERROR, Asked, Check, all_checks
+from optiinfra_dagster.automation.checks import EVERY_CUSTOMER_PUBLISHED, LONGEST_ERROR, Check, CheckRequest, all_checks
 from optiinfra_dagster.automation.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 from optiinfra_dagster.automation.run_tags import windows_of_run
 from optiinfra_dagster.model import markdown, windows
@@ -14,8 +14,6 @@ from optiinfra_dagster.model.text import shortened
 from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from optiinfra_dagster.config.settings import Settings
 
 
@@ -33,32 +31,36 @@ def build(provider: str, family: str, settings: "Settings") -> dg.HookDefinition
             of_provider, of_family = check.asset
             if of_provider != provider or of_family not in {family, *left_out}:
                 continue
-            asked = Asked(
+            request = CheckRequest(
                 run.run_id,
                 windows.span(*span),
                 context.resources.scope,
                 context.resources.clickhouse,
-                not_tried="" if of_family == family else f"{failed} failed, which it needs: the check there says why.",
+                why_not_tried=""
+                if of_family == family
+                else f"{failed} failed, which it needs: the check there says why.",
             )
-            if result := _judged(check, asked, context.op_exception):
+            if result := _judged(check, request, context.op_exception):
                 _report(context, run, check, result, windows.key(span[0]) if span[0] == span[1] else None)
 
-    hook = dg.failure_hook(name=f"judge_checks_of_{provider}_{family}", required_resource_keys={"scope", "clickhouse"})
-    return cast("Callable[[Callable[[dg.HookContext], None]], dg.HookDefinition]", hook)(judge_checks)
+    name = f"judge_checks_of_{provider}_{family}"
+    as_hook: Any = dg.failure_hook(name=name, required_resource_keys={"scope", "clickhouse"})
+    hook: dg.HookDefinition = as_hook(judge_checks)
+    return hook
 
 
 def _asks_for(run: dg.DagsterRun, provider: str, family: str) -> bool:
     return run.asset_selection is None or dg.AssetKey([provider, family]) in run.asset_selection
 
 
-def _judged(check: Check, asked: Asked, failure: BaseException | None) -> dg.AssetCheckResult | None:
+def _judged(check: Check, request: CheckRequest, failure: BaseException | None) -> dg.AssetCheckResult | None:
     """What a check says; of an asset that failed before it asked for a customer, what the failure says."""
     if isinstance(failure, dg.Failure) and EVERY_SLICE_FAILED in failure.metadata:
         try:
-            return check.judge(asked)
+            return check.judge(request)
         except OptiInfraError as error:
             failure = error
-    if check.name != EVERY_CUSTOMER_PUBLISHED or asked.not_tried or failure is None:
+    if check.name != EVERY_CUSTOMER_PUBLISHED or request.why_not_tried or failure is None:
         return None
     said = str(failure.description if isinstance(failure, dg.Failure) else failure)
     return dg.AssetCheckResult(

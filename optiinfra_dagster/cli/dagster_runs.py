@@ -6,9 +6,8 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.automation.status.gather import cannot_be_used, need_instance
 from optiinfra_dagster.collection.pool import stop_collecting
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.background import in_background
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
@@ -189,18 +189,14 @@ def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInPro
 
     Nobody waits for the thread when the process ends.
     """
-    future: Future[dg.ExecuteInProcessResult] = Future()
 
-    def run() -> None:
+    def run() -> dg.ExecuteInProcessResult:
         # Ctrl-C at a terminal goes to the whole group: of the processes that Dagster starts here for each step, which
         # inherit this, one would print a traceback. They end by themselves when this process does.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            future.set_exception(error)
+        return work()
 
-    threading.Thread(target=run, name="run", daemon=True).start()
+    future = in_background(run, name="run")
     # A signal may be delivered to any thread, of which there are many: only a main thread that wakes up acts on it.
     while not wait([future], timeout=SIGNAL_SECONDS).done:
         pass

@@ -56,10 +56,11 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceMetrics:
-    """Write mode of metrics: the rows replace what is published of their windows, but for what only the present told.
+    """Write mode of metrics: the rows replace what is published of their windows; of a past window, none goes for good.
 
-    That is, in windows other than `present`: snapshots, such as what a database used, and totals of whole days, which
-    stand in the window in which they became known. No question about a past window has either of them again.
+    In windows other than `present`, published points that the rows do not have stay: what only the present told, such
+    as a machine's uptime by the inventory or the total of a day; those of a resource that is gone and not asked about;
+    and those that the cloud, or the customer's Prometheus, keeps no longer.
     """
 
     present: datetime | None

@@ -310,8 +310,8 @@ class Judge:
         prompt_tokens = verdict.prompt_tokens + reply.prompt_tokens
         completion_tokens = verdict.completion_tokens + reply.completion_tokens
         is_free = reply.said is None and not reply.prompt_tokens + reply.completion_tokens
-        of_reply = usd(self.price, reply.prompt_tokens, reply.completion_tokens)
-        of_reply = None if reply.failure is Failure.OTHER_MODEL else of_reply
+        is_others = reply.failure is Failure.OTHER_MODEL  # whose price is not known
+        of_reply = None if is_others else usd(self.price, reply.prompt_tokens, reply.completion_tokens)
         if is_free:
             cost = verdict.usd
         else:

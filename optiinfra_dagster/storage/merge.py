@@ -54,7 +54,7 @@ def combine(
         case Replace():
             return _replaced(slices, slices.rows, content, before)
         case ReplaceMetrics() as mode:
-            return _with_told_by_present(client, dataset, slices, content, before, mode)
+            return _with_past_points(client, dataset, slices, content, before, mode)
         case MergeLatePoints():
             return _with_late_points(client, dataset, slices, content, before)
         case MergeBilledAccounts() as mode:
@@ -107,7 +107,7 @@ def _replaced(
     return combined
 
 
-def _with_told_by_present(
+def _with_past_points(
     client: Client,
     dataset: Dataset,
     slices: SliceResult,
@@ -115,18 +115,16 @@ def _with_told_by_present(
     before: Mapping[SliceKey, PublishedBatch],
     mode: ReplaceMetrics,
 ) -> CombinedSlices:
-    """The slices with their rows, and with the published ones that only the present of a past window told."""
+    """The slices with their rows and, of windows that are past, with the published ones that they do not have."""
     published_before = (key for key in slices.keys if key in before and before[key].rows)
     past = [key.window for key in published_before if key.window != mode.present]
     if not (past and slices.status.published):
         return _replaced(slices, slices.rows, content, before)
-    told_by_present = "(statistic = 'snapshot' OR timestamp < window_start)"  # a whole day begins before its window
-    published = _of_windows(_published(client, dataset, slices, past, where=told_by_present), past)
     rows = _rows(slices, dataset)
-    kept = _without(arrow.conform(dataset, published), rows, dataset.key).select(dataset.schema.names)
+    kept = arrow.conform(dataset, _kept(dataset, rows, _of_windows(_published(client, dataset, slices, past), past)))
     if not kept.num_rows:
         return _replaced(slices, slices.rows, content, before)
-    rows = arrow.concat(dataset, [rows, arrow.conform(dataset, kept)])
+    rows = arrow.concat(dataset, [rows, kept])
     combined = _replaced(slices, rows, arrow.content_hashes(rows), before)
     of_newest = _of_windows(kept, [max(slices.windows)])
     combined.kept = set(zip(*(of_newest[name].to_pylist() for name in ("resource_id", "metric_name")), strict=True))
@@ -184,7 +182,14 @@ def _with_late_points(
 
 
 def merge_late_points(dataset: Dataset, new: pa.Table, published: pa.Table) -> tuple[pa.Table, int]:
-    """The `new` rows and the `published` ones whose keys are not among them; and how many rows are new or different.
+    """The `new` rows and the `published` ones whose keys are not among them; and how many rows are new or different."""
+    kept = _kept(dataset, new, published)
+    known = np.isin(arrow.row_hashes(new), arrow.row_hashes(arrow.conform(dataset, published)))
+    return arrow.concat(dataset, [new, arrow.conform(dataset, kept)]), int(np.count_nonzero(~known))
+
+
+def _kept(dataset: Dataset, new: pa.Table, published: pa.Table) -> pa.Table:
+    """The `published` rows whose keys are not among those of the `new` ones.
 
     A row without its `unnamed` column is the same as a row of the other table that has the rest of its key.
     """
@@ -194,9 +199,7 @@ def merge_late_points(dataset: Dataset, new: pa.Table, published: pa.Table) -> t
         of_new, of_kept = (pc.equal(arrow.plain(rows[dataset.unnamed]), "") for rows in (new, kept))
         named = _without(kept.filter(pc.invert(of_kept)), new.filter(of_new), rest)
         kept = pa.concat_tables([named, _without(kept.filter(of_kept), new, rest)])
-    kept = kept.select(dataset.schema.names)
-    known = np.isin(arrow.row_hashes(new), arrow.row_hashes(arrow.conform(dataset, published)))
-    return arrow.concat(dataset, [new, arrow.conform(dataset, kept)]), int(np.count_nonzero(~known))
+    return kept.select(dataset.schema.names)
 
 
 def _without(rows: pa.Table, others: pa.Table, keys: Sequence[str]) -> pa.Table:
@@ -229,15 +232,13 @@ def _rows(slices: SliceResult, dataset: Dataset) -> pa.Table:
     return dataset.schema.empty_table() if slices.rows is None else slices.rows
 
 
-def _published(
-    client: Client, dataset: Dataset, slices: SliceResult, windows: Collection[datetime], *, where: str = "1"
-) -> pa.Table:
+def _published(client: Client, dataset: Dataset, slices: SliceResult, windows: Collection[datetime]) -> pa.Table:
     """The published rows of the slices' customer and provider, from the first to the last of `windows`."""
     return read_current(
         client,
         dataset,
         windows,
-        where=f"customer_id = {{customer:String}} AND provider = {{provider:String}} AND {where}",
+        where="customer_id = {customer:String} AND provider = {provider:String}",
         customer=slices.customer_id,
         provider=slices.provider,
     )

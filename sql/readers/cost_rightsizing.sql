@@ -7,8 +7,7 @@
 --   a machine that runs and was in this type all the time; and list prices of both types, the smaller one's lower.
 -- basis: what is known. CPU only: nothing says that the memory would suffice.
 -- risk: high where the highest 5 minutes of CPU would not fit; else low where memory is known, and medium where not. What
---   a type carries of network and disk traffic is not judged: AWS's price list says `Up to 12.5 Gigabit` of most types,
---   which is no rate that lasts, Azure's says nothing, and Google documents what is possible at most. See
+--   a type carries of network and disk traffic is not judged: no price list tells a rate that is guaranteed. See
 --   `performance by_resource`.
 -- memory: of a database that tells only what is free, the rest of what its type has.
 -- amounts: list prices of 730 hours, with all that is priced of the resource, such as a database's storage. What a

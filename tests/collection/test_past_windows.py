@@ -1,7 +1,8 @@
-"""A past window that is collected again keeps what only its present told: snapshots, and totals of whole days."""
+"""A past window of metrics that is collected again keeps each point, whether or not it can be asked for again."""
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
     from tests.collection.conftest import StartLab
     from tests.support.spine import Spine
 
@@ -46,12 +48,15 @@ ONLY_PRESENT = {
 }
 
 
-@pytest.mark.parametrize(("provider", "is_partial"), [("vultr", False), ("vultr", True), ("aws", False)])
-def test_what_only_the_present_told_stays_when_its_window_is_collected_again(
-    spine: Spine, start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, provider: str, is_partial: bool
-) -> None:
-    clock = [NOON + timedelta(minutes=21)]
-    lab = start_lab({provider: WORLDS[provider]}, now=lambda: clock[0])
+def points(spine: Spine) -> dict[tuple[str, str, str, datetime], float]:
+    """What readers see."""
+    return {
+        (row["resource_name"], row["metric_name"], row["statistic"], row["timestamp"]): row["metric_value"]
+        for row in spine.view("performance_metrics")
+    }
+
+
+def write_customer(spine: Spine, lab: CloudLab, monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
     monkeypatch.setenv("ACME_VULTR_KEY", "acme-vultr-key")
     monkeypatch.setenv("ACME_TOKEN", "planted-token")
     account = {
@@ -63,29 +68,31 @@ def test_what_only_the_present_told_stays_when_its_window_is_collected_again(
     customer = {"id": "acme", "name": "Acme", provider: [account[provider]]}
     spine.settings.customers_path.write_text(yaml.safe_dump({"customers": [customer]}))
 
+
+@pytest.mark.parametrize(("provider", "is_partial"), [("vultr", False), ("vultr", True), ("aws", False)])
+def test_what_only_the_present_told_stays_when_its_window_is_collected_again(
+    spine: Spine, start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, provider: str, is_partial: bool
+) -> None:
+    clock = [NOON + timedelta(minutes=21)]
+    lab = start_lab({provider: WORLDS[provider]}, now=lambda: clock[0])
+    write_customer(spine, lab, monkeypatch, provider)
+
     def collect(family: str, window: datetime, *, refresh: bool = False) -> None:
         spine.collect(family, [window], provider=provider, refresh=refresh, now=lambda: clock[0])
-
-    def told() -> dict[tuple[str, str, str, datetime], float]:
-        return {
-            (row["resource_name"], row["metric_name"], row["statistic"], row["timestamp"]): row["metric_value"]
-            for row in spine.view("performance_metrics")
-            if row["window_start"] == NOON
-        }
 
     collect("resource", NOON)
     if is_partial:
         lab.control.add_faults({"action": "deny", "service": "prometheus"})
     collect("performance", NOON)
     assert spine.last("performance", "acme")["outcome"] == ("partial" if is_partial else "ok")
-    before = told()
+    before = points(spine)
     lab.control.clear_faults()
     for minutes in (36, 51):
         clock[0] = NOON + timedelta(minutes=minutes)
         collect("resource", NOON + timedelta(minutes=minutes - 21))
     collect("performance", NOON, refresh=True)
     assert spine.last("performance", "acme")["outcome"] == "ok"
-    after = told()
+    after = points(spine)
     assert ONLY_PRESENT[provider] <= {(metric, statistic) for _, metric, statistic, _ in before}
     assert before.items() <= after.items()
     assert (len(after) > len(before)) is is_partial
@@ -93,3 +100,29 @@ def test_what_only_the_present_told_stays_when_its_window_is_collected_again(
     # NOON is the newest window, and has them.
     lacking = spine.query("SELECT reason FROM coverage_current WHERE state != 'collected'")
     assert not [row for row in lacking if "present only" in row["reason"] or "whole days" in row["reason"]]
+
+
+@pytest.mark.parametrize("provider", ["aws", "vultr"])
+def test_points_of_what_is_gone_and_of_what_no_longer_tells_stay(
+    spine: Spine, start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """A machine that was deleted, in a range that ends after that; a Prometheus that keeps its points no longer."""
+    clock = [NOON + timedelta(minutes=21)]
+    lab = start_lab({provider: WORLDS[provider]}, now=lambda: clock[0])
+    write_customer(spine, lab, monkeypatch, provider)
+    for family in ("resource", "performance"):
+        spine.collect(family, [NOON], provider=provider, now=lambda: clock[0])
+    before = points(spine)
+
+    later, clock[0] = NOON + timedelta(minutes=15), NOON + timedelta(minutes=51)
+    world = copy.deepcopy(WORLDS[provider])
+    fleets = world["accounts"][0]["fleets"]
+    if provider == "aws":
+        fleets.pop()
+    else:
+        del fleets[0]["agent"]
+    write_customer(spine, start_lab({provider: world}, now=lambda: clock[0]), monkeypatch, provider)
+    spine.collect("resource", [later + timedelta(minutes=15)], provider=provider, now=lambda: clock[0])
+    spine.collect("performance", [NOON, later], provider=provider, refresh=True, now=lambda: clock[0])
+    assert {metric for _, metric, _, _ in before} >= {"cpu_utilization", "network_in"}
+    assert before.items() <= points(spine).items()  # totals of days may stand in the newer window now

@@ -6,11 +6,10 @@ import http.client
 import json
 import smtplib
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from optiinfra_dagster.automation.alerting.messages import Phase, Shape, body, payload, subject
+from optiinfra_dagster.model.background import in_background
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.hosts import is_loopback, safe_url_fault
 from optiinfra_dagster.model.retry_after import retry_after
@@ -86,34 +86,26 @@ def _in_time(work: Callable[[], Refusal | None]) -> Refusal | None:
 
     A time limit of a socket is for each wait, so a byte every few seconds would hold up all other sinks for ever.
     """
-    future: Future[Refusal | None] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="sink", daemon=True).start()
+    future = in_background(work, name="sink")
     if not wait([future], timeout=ALL_SECONDS).done:
         return Refusal(f"it took longer than {ALL_SECONDS:.0f} s")
     return future.result()
 
 
-def open_url(request: urllib.request.Request, no: bytes = b"") -> Refusal | None:
-    """Send a request; None where it was answered 2xx, and the answer does not begin with `no`.
+def open_url(request: urllib.request.Request, failure: bytes = b"") -> Refusal | None:
+    """Send a request; None where it was answered 2xx. An answer that begins with `failure` is a refusal all the same.
 
     No message has the URL, which may be a secret. Loopback is never asked for through a proxy.
     """
-    return _in_time(lambda: _open(request, no))
+    return _in_time(lambda: _open(request, failure))
 
 
-def _open(request: urllib.request.Request, no: bytes) -> Refusal | None:
+def _open(request: urllib.request.Request, failure: bytes) -> Refusal | None:
     direct = [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(request.full_url).hostname) else []
     opener = urllib.request.build_opener(_NoRedirects, *direct)
     try:
         with opener.open(request, timeout=SECONDS) as answer:
-            if no and answer.read(len(no)) == no:
+            if failure and answer.read(len(failure)) == failure:
                 return Refusal(f"it answered {answer.status}, and that the message was not delivered")
             return None
     except urllib.error.HTTPError as error:

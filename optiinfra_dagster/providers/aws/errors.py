@@ -287,9 +287,12 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     remedy = remedy.format(action=action[1] if action else iam_action(service, operation), where=where)
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
-    raised = NotSubscribedError if code in _NOT_SUBSCRIBED else CloudError
-    raised = DeniedByOrganizationError if "service control policy" in text else raised
-    return raised(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
+    kind: type[CloudError] = CloudError
+    if "service control policy" in text:
+        kind = DeniedByOrganizationError
+    elif code in _NOT_SUBSCRIBED:
+        kind = NotSubscribedError
+    return kind(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
 
 
 def _is_of_the_clock(text: str, date: object) -> bool:

@@ -243,9 +243,9 @@ def always(key: str) -> Callable[[Resource], Iterator[Component]]:
 
 
 def pages_of(client: Any, operation: str, page_size: int = 0, **parameters: object) -> Iterator[Item]:
-    """The pages of the SDK's paginator, which sees a token that comes twice in a row, and no longer circle.
+    """The pages of the SDK's paginator; page tokens that go round end the listing.
 
-    https://github.com/boto/botocore/issues/3778 tells of it.
+    The paginator itself ends at a token that comes twice in a row only (https://github.com/boto/botocore/issues/3778).
 
     Raises:
         CloudError: a page token comes again (`Cause.INCOMPLETE`).

@@ -50,10 +50,9 @@ CURRENCY = "USD"  # Vultr has no other
 SECONDS = 240.0  # for one account
 
 _DAY = timedelta(days=1)
-_ONE_PAGE = (
-    100  # lines that Vultr puts into one answer; of more, one that ends meanwhile shifts others over a page's end
-)
-_LISTINGS = 3
+# Lines that Vultr puts into one answer: of more, one that ends meanwhile shifts others over the end of a page.
+_ONE_PAGE = 100
+_LISTINGS = 3  # further ones, until two are of the same lines
 
 # --- Reading --------------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ def _units(usage: Mapping[str, Any], side: str) -> int | None:
 
     https://langfuse.com/docs/observability/features/token-and-cost-tracking
     """
-    told = [count_of(held) for name, held in usage.items() if side in name and "ost" not in name]
+    told = [count_of(held) for name, held in usage.items() if side in name and "cost" not in name.lower()]
     counts = [count for count in told if count is not None]
     return sum(counts) if counts else None
 

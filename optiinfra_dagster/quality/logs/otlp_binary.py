@@ -2,7 +2,8 @@
 
 https://github.com/open-telemetry/opentelemetry-proto, and https://protobuf.dev/programming-guides/encoding/. Each span
 and log record comes as OTLP/JSON has it, within its resource and scope, and is read by itself: memory is that of one.
-A file has one message, or, as the file exporter writes them, many, each behind its length.
+A file has one message, or, as the file exporter writes them, many, each behind its length. It is read by hand, since
+protobuf's library would hold a whole message, which may be the whole file.
 """
 
 from __future__ import annotations
