@@ -31,24 +31,29 @@ def _check_judge_url(value: str) -> str:
         raise ValueError("it holds a control character")
     try:
         parts = urlsplit(value.strip())
-        host, _ = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("it is not a URL") from None
     if "@" in value:
         raise ValueError("it holds a user name or password")
     if not host or parts.scheme not in {"http", "https"} or parts.fragment:
         raise ValueError("it is not a URL of scheme, host and path")
+    if port == 0:
+        raise ValueError("it names port 0")
     if is_link_local(host):
         raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("it is plain http to another machine, which would show the key to the network")
-    if parts.query:
-        named = parse_qsl(parts.query)
-        if len(named) != len(parts.query.split("&")):
-            raise ValueError("its query holds a name without a value")
-        if len(named) != len(dict(named)):
-            raise ValueError("its query holds a name twice")
+    _check_query(parts.query)
     return parts._replace(path=parts.path.rstrip("/").removesuffix("/chat/completions")).geturl()
+
+
+def _check_query(query: str) -> None:
+    named = parse_qsl(query)
+    if query and len(named) != len(query.split("&")):
+        raise ValueError("its query holds a name without a value")
+    if len(named) != len(dict(named)):
+        raise ValueError("its query holds a name twice")
 
 
 class JudgeSettings(Variables):

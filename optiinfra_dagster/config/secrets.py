@@ -290,7 +290,7 @@ def _endpoint_fault(url: str) -> str | None:
     """The mistake in an endpoint, or None. Plain http would show credentials to the network, save on loopback."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
@@ -298,6 +298,8 @@ def _endpoint_fault(url: str) -> str | None:
         return "holds a user name or password" if "@" in url else "is not a URL that starts with https:// and a host"
     if "@" in parts.netloc:
         return "holds a user name or password"
+    if port == 0:
+        return "names port 0"
     if parts.query or parts.fragment or re.search(r"\s", url):
         return "has something behind its path"
     if is_link_local(host):

@@ -61,11 +61,13 @@ def safe_url_fault(url: str) -> str | None:
         return "holds a space or a control character, or a letter beyond ASCII"
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if not host or not (parts.scheme == "https" or is_plain_loopback(url)):
         return "is not an https URL"
+    if port == 0:
+        return "names port 0"
     if "@" in parts.netloc:
         return "holds a user name or password, which is not sent"
     if parts.fragment:

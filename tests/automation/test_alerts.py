@@ -239,6 +239,15 @@ def test_many_at_once_share_a_message(told: Told) -> None:
     assert told.tick(*(trouble(customer=name) for name in names), collected=names, minutes=1) == 0
 
 
+def test_no_message_holds_more_than_a_program_can_take_at_once(told: Told) -> None:
+    names = [f"c{n}" for n in range(2_500)]
+    assert told.tick(*(trouble(customer=name) for name in names), collected=names) == 3 * len(names)
+    of_each = [{one["customer"] for one in sent["incidents"]} for _, _, sent in told.hook.received]
+    assert [len(some) for some in of_each] == [1_000, 1_000, 500]
+    assert set().union(*of_each) == set(names)
+    assert len(told.box.mails) == 3
+
+
 def test_a_daemon_that_was_away_is_told_of_when_it_is_back(told: Told) -> None:
     told.tick()
     told.tick(minutes=14)

@@ -251,6 +251,8 @@ BAD_URLS = [
     ("https://host/#hunter2", "has something behind its path"),
     ("https://host/a b", "has something behind its path"),
     ("https://host:port", "is not a URL"),
+    ("https://host:0", "names port 0"),
+    ("http://localhost:0", "names port 0"),
     ("https://[::1", "is not a URL"),
     ("https://", "is not a URL"),
     ("ftp://127.0.0.1", "is not a URL"),

@@ -244,6 +244,9 @@ def test_special_characters_of_a_url_are_read_from_their_codes() -> None:
     ("name", "value", "reason"),
     [
         ("OPTIINFRA_ALERT_SMTP", "smtp://me:hunter2@host:0", "port 0"),
+        ("OPTIINFRA_ALERT_WEBHOOK", "https://host:0/hunter2", "port 0"),
+        ("OPTIINFRA_HEARTBEAT_URL", "https://host:0/hunter2", "port 0"),
+        ("OPTIINFRA_JUDGE_BASE_URL", "https://host:0/hunter2", "port 0"),
         ("OPTIINFRA_ALERT_SMTP", "smtp://:hunter2@host", "a password without a user"),
         ("OPTIINFRA_ALERT_SMTP", "smtp://me:hun\nter2@host", "control character"),
         ("OPTIINFRA_ALERT_SMTP", "smtp://me:hunter2@host?tls=no", "something behind its host"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,11 +29,15 @@ def places_of(needles: Iterable[str], home: Path, spine: Spine) -> dict[str, set
 
 
 def _values(home: Path, spine: Spine) -> Iterator[tuple[str, bytes]]:
-    for path in home.rglob("*"):
-        if path.is_file():
-            yield path.name, path.read_bytes()
-            if path.suffix == ".db":
-                yield from _sqlite_values(path)
+    for folder, folders, files in os.walk(home):
+        # The engine's parts: compressed, so that no text is found there, and merged away while one looks. Their columns
+        # are read below.
+        folders[:] = [name for name in folders if name != "store"]
+        for path in (Path(folder) / name for name in files):
+            if path.is_file():
+                yield path.name, path.read_bytes()
+                if path.suffix == ".db":
+                    yield from _sqlite_values(path)
     with spine.clickhouse.session() as client:
         columns = client.query(
             "SELECT table, name FROM system.columns WHERE database = currentDatabase() AND table IN "

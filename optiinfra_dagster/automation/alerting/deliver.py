@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.automation.status.items import Status
 
 MOST_SINGLE = 20  # messages to a sink in a tick; more are told in one: Slack takes about one a second
+MOST_TOGETHER = 1_000  # of these; a program that takes each as JSON then has about 0.7 MB
 TICK_SECONDS = 15.0  # for all sinks of a tick; the daemon gives up on a tick after 60 s
 FIRST_WAIT, LONGEST_WAIT = 30.0, 900.0  # seconds until a sink is tried again
 
@@ -81,7 +82,8 @@ def deliver(
             continue
         if trying and trying.next > now.timestamp():
             continue
-        for batch in [due] if len(due) > MOST_SINGLE else [[one] for one in due]:
+        at_once = MOST_TOGETHER if len(due) > MOST_SINGLE else 1
+        for batch in (due[i : i + at_once] for i in range(0, len(due), at_once)):
             if time.monotonic() > give_up:
                 break
             refused = sink.send([message(incident, secrets) for incident in batch])

@@ -285,21 +285,28 @@ def listed_names(client: Any, operation: str, key: str, **parameters: str) -> It
         yield from as_texts(page.get(key))
 
 
+MOST_REFUSALS = 20  # a role that lacks the action altogether is refused so many calls, of a window, region and service
+
+
 def described(
     names: Iterable[str], describe: Callable[[str], Iterator[Item]], failures: list[Exception]
 ) -> Iterator[Item]:
     """Describe one by one what the API lists by name only; a call's ClientError goes to `failures`.
 
-    What was deleted in between is no loss. A failure costs the one name, except that a refusal would be repeated.
+    What was deleted in between is no loss. A failure costs the one name: a policy may allow the action for some of them
+    only. Where `MOST_REFUSALS` in a row are refused, the rest is not asked for.
     """
     from botocore.exceptions import ClientError
 
+    refusals = 0
     for name in names:
         try:
             yield from describe(name)
+            refusals = 0
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if "NotFound" not in code:
                 failures.append(error)
-            if "AccessDenied" in code:
+            refusals = refusals + 1 if "AccessDenied" in code else 0
+            if refusals == MOST_REFUSALS:
                 return

@@ -22,7 +22,7 @@ from optiinfra_dagster.providers.aws import metrics
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.check import check
 from optiinfra_dagster.providers.aws.inventory import collect
-from optiinfra_dagster.providers.aws.kind import Place
+from optiinfra_dagster.providers.aws.kind import MOST_REFUSALS, Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
 from tests.providers.aws.conftest import ACME, NOW, StartLab, acme, expected, fleet, nobody_at
 
@@ -264,15 +264,32 @@ def test_a_cluster_that_cannot_be_described_costs_that_cluster(start_lab: StartL
     assert [(problem.kind, problem.cause) for problem in inventory.problems] == [("eks:cluster", Cause.UNAVAILABLE)]
 
 
-def test_without_permission_for_node_groups_clusters_come(start_lab: StartLab) -> None:
-    lab = start_lab(fleet("eks:cluster", 3))
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    [("eks:cluster", "DescribeCluster"), ("dynamodb:table", "DescribeTable"), ("ecs:service", "ListServices")],
+)
+def test_what_a_policy_refuses_by_name_costs_that_one(start_lab: StartLab, kind: str, operation: str) -> None:
+    lab = start_lab(fleet(kind, 3), fleet(kind, 3))
+    everything = gather()
+    asked = lab.control.calls().count(operation=operation)
+    lab.control.add_faults({"action": "deny", "operation": operation, "times": 1})
+
+    inventory = gather()
+
+    assert lab.control.calls().count(operation=operation) == 2 * asked
+    assert 0 < len(everything.resources) - len(inventory.resources) <= len(everything.resources) / asked
+    assert [(problem.kind, problem.cause) for problem in inventory.problems] == [(kind, Cause.PERMISSION)]
+
+
+def test_without_permission_for_node_groups_clusters_come_and_few_calls_are_refused(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("eks:cluster", 30))
     lab.control.add_faults({"action": "deny", "operation": "ListNodegroups"})
 
     inventory = gather()
 
-    assert Counter(one.kind for one in inventory.resources) == {"eks:cluster": 3}
+    assert Counter(one.kind for one in inventory.resources) == {"eks:cluster": 30}
     assert ["eks:ListNodegroups" in problem.message for problem in inventory.problems] == [True]
-    assert lab.control.calls().count(operation="ListNodegroups") == 1
+    assert lab.control.calls().count(operation="ListNodegroups") == MOST_REFUSALS
 
 
 def test_node_groups_tell_their_size(start_lab: StartLab) -> None:
