@@ -298,11 +298,11 @@ def spine(free_spine: Spine) -> Iterator[Spine]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("turn", "step"), [(0, 3), *(pytest.param(n, 1, marks=pytest.mark.long) for n in range(4))])
+@pytest.mark.parametrize(("turn", "step"), [(0, 6), *(pytest.param(n, 1, marks=pytest.mark.long) for n in range(4))])
 def test_every_format_is_judged_and_counted_by_a_run_from_every_kind_of_place(
     start_lab: StartLab, spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, step: int
 ) -> None:
-    """The formats are dealt to the places in turn; four turns bring each into each. Else it is every third, once."""
+    """The formats are dealt to the places in turn; four turns bring each into each. Else it is every sixth, once."""
     window = newest_window()
     delivered = window + timedelta(minutes=14)  # by which bad records without any time are of this window
     lab = start_lab({"aws": {"accounts": [{"id": "1" * 12, "access_keys": ["KEY1"]}]}}, now=lambda: delivered)
