@@ -12,7 +12,7 @@ import dagster as dg
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, WHOLE, Scope
 from optiinfra_dagster.automation.repair_plan import in_time
 from optiinfra_dagster.model import markdown, windows
-from optiinfra_dagster.model.cost import first_of_month_before
+from optiinfra_dagster.model.months import first_of_month_before
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import counted, named, shortened
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers

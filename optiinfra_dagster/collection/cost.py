@@ -18,10 +18,11 @@ from optiinfra_dagster.collection.list_prices import Prices, priced
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
+from optiinfra_dagster.model.cost import BillRequest, Estimate
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Status
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.months import first_of_month, first_of_month_before
 from optiinfra_dagster.model.problems import Problem, describe
 from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.providers.billing import finality
@@ -304,7 +305,7 @@ def _scopes(bill: Bill, told: Mapping[str, Collection[date]], day: date) -> froz
             continue
         scopes.update((source_id, period) for period in bill.periods[source_id])
         if day in bill.read.get(source_id, ()):  # by itself, without the rest of its month
-            scopes.add((source_id, day.replace(day=1)))
+            scopes.add((source_id, first_of_month(day)))
     return frozenset(scopes)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
 from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.months import first_of_month
 from optiinfra_dagster.model.problems import Problem
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Charge:
     @property
     def billing_period(self) -> date:
         """The first day of the month whose bill has the charge."""
-        return self.period or self.day.replace(day=1)
+        return self.period or first_of_month(self.day)
 
 
 class LeftOutBecause(StrEnum):
@@ -142,7 +143,7 @@ class LeftOut:
     @property
     def billing_period(self) -> date:
         """The first day of the month whose bill has it."""
-        return self.period or self.day.replace(day=1)
+        return self.period or first_of_month(self.day)
 
 
 def by_month(parts: Iterable[LeftOut]) -> list[LeftOut]:
@@ -216,7 +217,7 @@ class Bill:
         currencies: dict[tuple[str, date], set[str]] = {}
         for charge in self.charges:
             if charge.amount:
-                month = charge.day.replace(day=1)
+                month = first_of_month(charge.day)
                 currencies.setdefault((charge.billing_account_id, month), set()).add(charge.currency)
         return [
             Problem(
@@ -299,7 +300,7 @@ class Component:
         whole = Decimal(length // timedelta(minutes=1)) / 60
         if not self.monthly_hours:
             return whole
-        month = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        month = first_of_month(start).replace(hour=0, minute=0, second=0, microsecond=0)
         made = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
         begun = made if month < made <= start else month
         left = self.monthly_hours - Decimal((start - begun) // timedelta(minutes=1)) / 60
@@ -337,8 +338,3 @@ class Estimate:
     currency: str
     priced: str
     service_name: str
-
-
-def first_of_month_before(day: date) -> date:
-    """The first day of the previous month: a month is restated until it is final, which is in the month after."""
-    return (day.replace(day=1) - timedelta(days=1)).replace(day=1)

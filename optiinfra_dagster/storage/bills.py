@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.cost import Price, first_of_month_before
+from optiinfra_dagster.model.cost import Price
+from optiinfra_dagster.model.months import first_of_month_before
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from optiinfra_dagster.model.cost import LeftOut, LeftOutBecause, by_month
+from optiinfra_dagster.model.months import first_of_month
 from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.rows import table_of
@@ -121,7 +122,7 @@ def charge_rows(
         + [r.billing_account_id for r in imported],
         billing_period=[
             *(h.billing_period for h in heads), *(p.billing_period for p in left_out),
-            *(r.day.replace(day=1) for r in imported),
+            *(first_of_month(r.day) for r in imported),
         ],
         tags=tags + blank,
         tags_from=tags_from + blank,
@@ -213,7 +214,7 @@ def estimate_rows(
         region_id=[r.region for r in resources],
         sub_account_id=[r.account_id for r in resources],
         billing_account_id=[r.account_id for r in resources],
-        billing_period=window.date().replace(day=1),
+        billing_period=first_of_month(window.date()),
         tags=tags,
         tags_from=[FROM_INVENTORY if tag else "" for tag in tags],
         **dict.fromkeys(_TOLD, ""),

@@ -23,9 +23,9 @@ from optiinfra_dagster.model.cost import (
     PriceList,
     Source,
     Total,
-    first_of_month_before,
 )
 from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.months import first_of_month_before
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
@@ -582,18 +582,6 @@ def test_a_month_costs_so_many_hours_at_most(month: date, created: datetime | No
 
 def test_every_hour_is_charged_where_there_is_no_limit() -> None:
     assert Component("box", Decimal(1)).charged_hours(W + 29 * D, Q, None) == Decimal("0.25")
-
-
-@pytest.mark.parametrize(
-    ("day", "first"),
-    [
-        (date(2026, 3, 31), date(2026, 2, 1)),
-        (date(2026, 1, 1), date(2025, 12, 1)),
-        (date(2026, 7, 2), date(2026, 6, 1)),
-    ],
-)
-def test_a_reading_begins_with_the_month_before(day: date, first: date) -> None:
-    assert first_of_month_before(day) == first
 
 
 @pytest.mark.parametrize(
