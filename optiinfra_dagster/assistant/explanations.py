@@ -9,7 +9,7 @@ from optiinfra_dagster.assistant.private import Private
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage.explanation.ask import explain
+from optiinfra_dagster.storage.explanation.explain import explain_row
 from optiinfra_dagster.storage.reading import Query
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def explained(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[st
     )
     where = [f"{column}={value}" for column, value in values.get("where", {}).items()]
     try:
-        found = explain(clickhouse, settings, query, where=where, row=values.get("row")).as_dict()
+        found = explain_row(clickhouse, settings, query, where=where, row=values.get("row")).as_dict()
     except OptiInfraError as error:
         if type(error) is OptiInfraError:  # there is no such row: for who asks, and no fault of the server
             raise UsageError(str(error)) from error

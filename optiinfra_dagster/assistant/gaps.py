@@ -15,7 +15,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import plain, shortened
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import as_of_views
-from optiinfra_dagster.storage.explanation.reach import spans
+from optiinfra_dagster.storage.explanation.reader_inputs import spans
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.sql import read_sql

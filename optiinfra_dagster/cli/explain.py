@@ -62,12 +62,12 @@ def explain(  # noqa: PLR0913, PLR0917 - these are its options
 ) -> None:
     """Say where a row that `read` prints comes from, whether it may be trusted, and how to check it."""
     from optiinfra_dagster.cli.explained_text import print_explanation
-    from optiinfra_dagster.storage.explanation import ask
+    from optiinfra_dagster.storage.explanation.explain import explain_row
     from optiinfra_dagster.storage.reading import Query, known
 
     settings = load_settings()
     known(family, reader)
     query = Query(family, reader, customer, provider, from_, to, resource_id)
     clickhouse = clickhouse_of(settings).existing()
-    found = ask.explain(clickhouse, settings, query, where=where or (), row=row, recompute=recompute)
-    print_explanation(found, format_.value, sys.stdout)
+    explanation = explain_row(clickhouse, settings, query, where=where or (), row=row, recompute=recompute)
+    print_explanation(explanation, format_.value, sys.stdout)

@@ -51,8 +51,8 @@ class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
     After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
-    without`, `covers`, `computed from`, `also computes`, `days of`, `reads` (`explanation/reach.py`) and `table`; what
-    is longer goes on in lines that are indented:
+    without`, `covers`, `computed from`, `also computes`, `days of`, `reads` (`explanation/reader_inputs.py`) and
+    `table`; what is longer goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days

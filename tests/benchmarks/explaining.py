@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
-from optiinfra_dagster.storage.explanation.ask import explain
+from optiinfra_dagster.storage.explanation.explain import explain_row
 from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.sql import readers
 
@@ -97,9 +97,9 @@ def measure(home: Path) -> Iterator[tuple[str, float]]:
     with clickhouse.session():
         for family, name in EXPLAINED:
             query = Query(family, name, "acme")
-            explain(clickhouse, settings, query, row=1)
+            explain_row(clickhouse, settings, query, row=1)
             begun = time.process_time()
-            explanation = explain(clickhouse, settings, query, row=1)
+            explanation = explain_row(clickhouse, settings, query, row=1)
             spent = time.process_time() - begun
             slices = sum(len(one.of.slices) for one in explanation.beneath)
             yield f"{family}/{name}, {slices:,} slices", spent

@@ -13,7 +13,7 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
-from optiinfra_dagster.storage.explanation.ask import explain
+from optiinfra_dagster.storage.explanation.explain import explain_row
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.rows import resource_rows
@@ -60,7 +60,9 @@ class World:
 
     def explain(self, family: str, reader: str, customer: str = "acme", **more: Any) -> Explanation:
         options = {name: more.pop(name) for name in ("where", "row", "recompute") if name in more}
-        return explain(self.spine.clickhouse, self.spine.settings, Query(family, reader, customer, **more), **options)
+        return explain_row(
+            self.spine.clickhouse, self.spine.settings, Query(family, reader, customer, **more), **options
+        )
 
     def command(self, sql: str) -> None:
         with self.spine.clickhouse.session() as client:

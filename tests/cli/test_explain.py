@@ -18,8 +18,8 @@ from optiinfra_dagster.cli.explained_text import print_explanation
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.explanation import checksums, reach
-from optiinfra_dagster.storage.explanation.ask import AmbiguousError
+from optiinfra_dagster.storage.explanation import checksums, reader_inputs
+from optiinfra_dagster.storage.explanation.explain import AmbiguousError
 from optiinfra_dagster.storage.explanation.model import Recomputation
 from optiinfra_dagster.storage.sql import read_sql, readers
 from tests.cli import explained_world
@@ -97,7 +97,7 @@ def test_what_a_reader_says_it_reads_is_what_its_select_reads(world: World, fami
     with world.spine.clickhouse.session() as client:
         text = _expanded(client, re.sub("--.*", "", read_sql(f"readers/{family}_{name}")))
     tables = {reader.table: f"{key[0]}/{key[1]}" for key, reader in readers().items()}
-    said = {one.what for one in reach.reads(family, name)}
+    said = {one.what for one in reader_inputs.reads(family, name)}
     named = set(re.findall(r"dataset\s*=\s*'(\w+)'", text))
     for listed in re.findall(r"dataset IN \(([^)]*)\)", text):
         named |= set(re.findall(r"'(\w+)'", listed))

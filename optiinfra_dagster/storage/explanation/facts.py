@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-MOST_TOLD = 50  # lines of each kind; the rest is counted
+T = TypeVar("T")
+
+MOST_SHOWN = 50  # lines of each kind; the rest is counted
 
 LACKS = frozenset({"no_permission", "agent_missing", "throttled", "error"})
 """States of coverage in which something that there is was not collected."""
@@ -114,7 +117,7 @@ class Days:
 
 def days(client: Client, row: Mapping[str, Any], begin: datetime, end: datetime) -> list[Days]:
     """What is known of the days from `begin` to `end`, of the row's account where it is of one."""
-    last = end - timedelta(minutes=15)
+    last = end - WINDOW
     rows = client.query(
         read_sql("queries/explained_days"),
         parameters={
@@ -130,23 +133,23 @@ def days(client: Client, row: Mapping[str, Any], begin: datetime, end: datetime)
     found = []
     for provider, of_days in known.items():
         first = min(of_days)
-        told = [first + timedelta(days=n) for n in range((last.date() - first).days + 1)]
-        states = {day: of_days.get(day, ("unknown", 0.0)) for day in told}
-        is_over = (last + timedelta(minutes=15)).date()
+        every_day = [first + timedelta(days=n) for n in range((last.date() - first).days + 1)]
+        states = {day: of_days.get(day, ("unknown", 0.0)) for day in every_day}
+        not_over = end.date()  # the first of them
         found.append(
             Days(
                 provider,
                 Counter(state for state, _ in states.values()),
-                {day: share for day, (_, share) in states.items() if share < 1 and day < is_over},
+                {day: share for day, (_, share) in states.items() if share < 1 and day < not_over},
                 frozenset(day for day, (state, _) in states.items() if state == "billed"),
             )
         )
     return found
 
 
-def told(items: Sequence[Any]) -> tuple[list[Any], int]:
-    """The first of some facts, and how many there are beside them."""
-    return list(items[:MOST_TOLD]), max(0, len(items) - MOST_TOLD)
+def first_of(items: Sequence[T]) -> tuple[list[T], int]:
+    """The first of some facts, as many as are shown, and how many are left out."""
+    return list(items[:MOST_SHOWN]), max(0, len(items) - MOST_SHOWN)
 
 
 def _whose(row: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.months import first_of_month
 from optiinfra_dagster.storage.schema import BILLED, DATASETS
 from optiinfra_dagster.storage.sql import readers
 
@@ -66,7 +67,7 @@ class Reads:
         elif self.anchor:
             first = begin.replace(hour=0, minute=0)
             if self.anchor == "month":
-                first = first.replace(day=1)
+                first = first_of_month(first)
             if self.unit == "month":
                 months = first.year * 12 + first.month - 1 - self.back
                 first = first.replace(year=months // 12, month=months % 12 + 1)
@@ -100,7 +101,7 @@ def reads(family: str, name: str) -> tuple[Reads, ...]:
 def _part(reader: Reader, text: str) -> Reads:
     found = _PART.fullmatch(text)
     if found is None:
-        raise ValueError(f"sql/readers/{reader.file}.sql: `-- reads:` has {text!r}, see storage/explanation/reach.py")
+        raise ValueError(f"sql/readers/{reader.file}.sql: `-- reads:` has {text!r}, see explanation/reader_inputs.py")
     return Reads(
         what=found["what"],
         last=int(found["last"]) if found["last"] else None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.model.months import first_of_month, first_of_month_before, first_of_next_month
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,8 +25,7 @@ def times(row: Mapping[str, Any], begin: datetime, end: datetime) -> tuple[datet
         length = {"day": _DAY, "week": 7 * _DAY}.get(str(period))
         if length:
             return start - length, min(end, start + length)
-        before = (start - _DAY).replace(day=1)
-        return before, min(end, (start + 32 * _DAY).replace(day=1))
+        return first_of_month_before(start), min(end, first_of_next_month(start))
     if period in _PERIODS:
         return _of_period(str(period), begin, end)
     if isinstance(days := row.get("days"), int) and "change_percent" in row:
@@ -43,5 +44,5 @@ def _of_period(period: str, begin: datetime, end: datetime) -> tuple[datetime, d
         return day - _DAY, day
     if period == "last_30_days":
         return day - 30 * _DAY, day
-    first = {"window": begin, "hour": begin.replace(minute=0), "month_to_date": day.replace(day=1)}.get(period, day)
+    first = {"window": begin, "hour": begin.replace(minute=0), "month_to_date": first_of_month(day)}.get(period, day)
     return first, end

@@ -40,7 +40,7 @@ class AmbiguousError(UsageError):
         self.total = total
 
 
-def explain(
+def explain_row(
     clickhouse: ClickHouse,
     settings: Settings,
     query: Query,
@@ -61,7 +61,8 @@ def explain(
         StorageError: the tables cannot be read.
     """
     # pyarrow, which the checksums need, costs every other command 0.25 CPU-s.
-    from optiinfra_dagster.storage.explanation.build import ExplanationRequest, explained
+    from optiinfra_dagster.storage.explanation.build import build_explanation
+    from optiinfra_dagster.storage.explanation.request import ExplanationRequest
 
     source = known(query.family, query.reader)
     if query.as_of is not None:
@@ -69,19 +70,19 @@ def explain(
     secrets = secrets_of(settings) | _secrets_in_environment(settings)
 
     def take(client: Client, statement: Statement) -> FoundRows[Explanation | None]:
-        of = _chosen(client, statement, query, where, row)
-        if of is None:
+        chosen = _chosen(client, statement, query, where, row)
+        if chosen is None:
             return None, False
-        asked = ExplanationRequest(
+        request = ExplanationRequest(
             name=(query.family, query.reader),
             source=source,
             statement=statement,
-            row=of,
+            row=chosen,
             lag=timedelta(minutes=settings.lag_minutes),
             masked=lambda text: masked(text, secrets),
             recompute=recompute,
         )
-        return explained(client, asked), True
+        return build_explanation(client, request), True
 
     result = read_rows(clickhouse, settings, query, take)
     if result.rows is None:
