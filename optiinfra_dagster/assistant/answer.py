@@ -15,7 +15,7 @@ from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage import descriptions, text
-from optiinfra_dagster.storage.reading import known, read_rows
+from optiinfra_dagster.storage.reading import read_rows, source_of
 from optiinfra_dagster.storage.sql import kept_days
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
         UsageError: the query names what is not there.
         StorageError: the tables cannot be read.
     """
-    source = known(query.family, query.reader)
+    source = source_of(query.family, query.reader)
     (customer,) = select(load_customers(settings.customers_path), [query.customer])
     with clickhouse.session() as client:
 

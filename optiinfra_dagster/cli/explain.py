@@ -63,10 +63,10 @@ def explain(  # noqa: PLR0913, PLR0917 - these are its options
     """Say where a row that `read` prints comes from, whether it may be trusted, and how to check it."""
     from optiinfra_dagster.cli.explained_text import print_explanation
     from optiinfra_dagster.storage.explanation.explain import explain_row
-    from optiinfra_dagster.storage.reading import Query, known
+    from optiinfra_dagster.storage.reading import Query, source_of
 
     settings = load_settings()
-    known(family, reader)
+    source_of(family, reader)  # refuse what is not there before anything is opened
     query = Query(family, reader, customer, provider, from_, to, resource_id)
     clickhouse = clickhouse_of(settings).existing()
     explanation = explain_row(clickhouse, settings, query, where=where or (), row=row, recompute=recompute)

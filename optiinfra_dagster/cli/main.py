@@ -249,10 +249,10 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster.cli.printing import print_rows
-    from optiinfra_dagster.storage.reading import Query, known
+    from optiinfra_dagster.storage.reading import Query, source_of
 
     settings = load_settings()
-    known(family, reader)
+    source_of(family, reader)  # refuse what is not there before anything is opened
     query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value, as_of)
     found = print_rows(clickhouse_of(settings).existing(), settings, query, format_.value, sys.stdout)
     for warning in found.warnings:

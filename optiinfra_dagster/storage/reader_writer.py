@@ -36,7 +36,7 @@ def compute(
 ) -> dict[datetime, int]:
     """Publish the reader's slice for each of `windows`; returns the rows of each. See `write_select`.
 
-    A rollup that says so also computes its slices of before that are older than what they are computed from.
+    A reader with `-- also computes:` computes its older slices again, too, where what they rest on has changed since.
     """
     with clickhouse.session(
         reads=" ".join((reader.select, *reader.empty_without)), writes=f"{LEDGER_TABLE} {reader.table}"
@@ -54,7 +54,7 @@ def compute(
 
 
 def _stale(client: Client, reader: Reader, window: datetime) -> list[datetime]:
-    """The slices that are to be computed with one of a window."""
+    """The older slices that are to be computed again together with that of `window`."""
     if not reader.also_computes:
         return []
     rows = client.query(
@@ -65,7 +65,7 @@ def _stale(client: Client, reader: Reader, window: datetime) -> list[datetime]:
 
 
 def _has_nothing(client: Client, reader: Reader, window: datetime) -> bool:
-    """True if it takes no look at the SELECT to know that it gives no rows: that look alone takes 0.03 to 3 CPU-s."""
+    """True if the reader has no rows for certain, since its tables are empty: its SELECT takes 0.03 to 3 CPU-s."""
     if not reader.empty_without:
         return False
     when = (
@@ -100,7 +100,8 @@ def write_select(
     A slice may be longer than a window, an hour or a day, and is then named by its first one. `select` takes the
     parameter `window` (DateTime('UTC')) and gives the columns of `table` other than `window_start` and `batch`; it is
     not run for the windows of `idle`, of which it is known to give none. Days in a row are written by one INSERT where
-    `days_of` names the view of which `select` takes one day. Returns the rows of each window.
+    `days_of` names the view of which `select` takes one day. `steps` is called after each step: tests kill there.
+    Returns the rows of each window.
 
     Raises:
         StorageError: ClickHouse failed, or does not have the rows that it says it wrote; nothing is visible then.
@@ -119,53 +120,67 @@ def write_select(
         ]
         days, has_views = _expiry_and_views(client, table)
         kept_from = datetime.now(UTC) - timedelta(days=days) + _MERGES_MAY_DROP if days else None
-        todo = [window for window in windows if window not in idle]
-        source = _Source(table, select, columns, days_of, batch, has_views=has_views, embedded=clickhouse.embedded)
-        stretches = _stretches(todo, kept_from) if days_of else [[window] for window in todo]
-        said_of = [(together, source.insert_stretch(client, together)) for together in stretches]
+        computed = [window for window in windows if window not in idle]
+        insert = _Insert(table, select, columns, days_of, batch, has_views=has_views, embedded=clickhouse.embedded)
+        stretches = _stretches(computed, kept_from) if days_of else [[window] for window in computed]
+        inserted = [(stretch, insert.run(client, stretch)) for stretch in stretches]
         steps("inserted")
-        bounds = {"first": int(min(windows).timestamp()), "last": int(max(windows).timestamp())}
-        found = client.query(
-            f"""
-            SELECT toUnixTimestamp(window_start), batch, count() FROM {table}
-            WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
-                AND window_start <= fromUnixTimestamp({{last:UInt32}})
-            GROUP BY window_start, batch
-            """,  # noqa: S608
-            parameters=bounds,
-        ).result_rows
-        seen = {(datetime.fromtimestamp(seconds, UTC), b): n for seconds, b, n in found}
-        counts = {window: seen.get((window, batch), 0) for window in windows}
-        written = dict.fromkeys(windows, 0) | source.rows_of(client, said_of, counts)
-        lost = [w for w in windows if counts[w] != written[w] and (kept_from is None or w > kept_from)]
-        # Somebody else who published a higher batch meanwhile was right to delete these rows.
-        newest = published(client, table, lost)
-        for window in lost:
-            key = SliceKey("", "", window)
-            if key not in newest or newest[key].batch < batch:
-                raise StorageError(
-                    f"{table}: {written[window]} rows were written for {window:%Y-%m-%dT%H:%MZ}, {counts[window]} "
-                    "arrived. Nothing was published; run the reader again."
-                )
-        entries = [LedgerRow(SliceKey("", "", window), SliceStatus.OK, counts[window]) for window in windows]
+        stored = _stored(client, table, min(windows), max(windows))
+        counts = {window: stored.get((window, batch), 0) for window in windows}
+        expected = dict.fromkeys(windows, 0) | insert.rows_of(client, inserted, counts)
+        certain = [window for window in windows if kept_from is None or window > kept_from]
+        _refuse_lost_rows(client, table, batch, {window: (expected[window], counts[window]) for window in certain})
         steps("verified")
+        entries = [LedgerRow(SliceKey("", "", window), SliceStatus.OK, counts[window]) for window in windows]
         publish(client, table, entries, batch, run_id)
         steps("published")
         old: dict[SliceKey, list[int]] = {}
-        for window, found_batch in seen:
+        for window, stored_batch in stored:
             key = SliceKey("", "", window)
             # The batch that this one supersedes is not due yet.
-            if found_batch < batch and window in counts and not (key in before and before[key].batch == found_batch):
-                old.setdefault(key, []).append(found_batch)
+            if stored_batch < batch and window in counts and not (key in before and before[key].batch == stored_batch):
+                old.setdefault(key, []).append(stored_batch)
         leftovers = superseded_batches.due(client, table, old, clickhouse.keeping, datetime.now(UTC))
         delete_batches(client, table, "1", leftovers)
         steps("cleaned")
     return counts
 
 
+def _stored(client: Client, table: str, first: datetime, last: datetime) -> dict[tuple[datetime, int], int]:
+    """The number of rows that a reader's table has of each window from `first` to `last` and each batch."""
+    rows = client.query(
+        f"""
+        SELECT toUnixTimestamp(window_start), batch, count() FROM {table}
+        WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
+            AND window_start <= fromUnixTimestamp({{last:UInt32}})
+        GROUP BY window_start, batch
+        """,  # noqa: S608
+        parameters={"first": int(first.timestamp()), "last": int(last.timestamp())},
+    ).result_rows
+    return {(datetime.fromtimestamp(seconds, UTC), batch): count for seconds, batch, count in rows}
+
+
+def _refuse_lost_rows(client: Client, table: str, batch: int, rows: Mapping[datetime, tuple[int, int]]) -> None:
+    """Check that each window has as many rows as were written; `rows` are those written and those stored.
+
+    Raises:
+        StorageError: one has not, and no higher batch was published meanwhile, whose writer deletes lower ones.
+    """
+    lost = [window for window, (written, stored) in rows.items() if written != stored]
+    newest = published(client, table, lost)
+    for window in lost:
+        key = SliceKey("", "", window)
+        if key not in newest or newest[key].batch < batch:
+            written, stored = rows[window]
+            raise StorageError(
+                f"{table}: {written} rows were written for {window:%Y-%m-%dT%H:%MZ}, {stored} "
+                "arrived. Nothing was published; run the reader again."
+            )
+
+
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """What a reader's rows come from: its SELECT, or of days in a row the view that this takes one day of."""
+class _Insert:
+    """The INSERT of a reader's rows from its SELECT, or of several days at once from the view that this reads."""
 
     table: str
     select: str
@@ -175,46 +190,46 @@ class _Source:
     has_views: bool
     embedded: bool
 
-    def insert_stretch(self, client: Client, together: Sequence[datetime]) -> int:
+    def run(self, client: Client, stretch: Sequence[datetime]) -> int:
         """Insert the rows of a window, or of some days in a row; returns how many there are."""
         start, source = "{window:DateTime('UTC')}", f"({self.select})"
-        parameters = {"window": _text(together[0])}
-        if len(together) > 1:
+        parameters = {"window": _text(stretch[0])}
+        if len(stretch) > 1:
             start, source = "toDateTime(charge_day, 'UTC')", f"{self.days_of}({_DAYS})"
-            parameters["last"] = _text(together[-1])
+            parameters["last"] = _text(stretch[-1])
         columns = ", ".join(self.columns)
-        said = _insert_select(
+        rows = _insert_select(
             client,
             f"INSERT INTO {self.table} (window_start, batch, {columns}) "  # noqa: S608 - the code's own names
             f"SELECT {start} AS window_start, {self.batch} AS batch, {columns} FROM {source}",
             parameters,
             {
-                "insert_deduplication_token": f"{self.table}-{self.batch}-{int(together[0].timestamp())}",
+                "insert_deduplication_token": f"{self.table}-{self.batch}-{int(stretch[0].timestamp())}",
                 "max_insert_threads": 1,
             },
             embedded=self.embedded,
         )
-        if said is None or self.has_views:  # the figure holds what the views wrote as well
-            ((said,),) = client.query(f"SELECT count() FROM {source}", parameters=parameters).result_rows  # noqa: S608
-        return said
+        if rows is None or self.has_views:  # the figure holds what the views wrote as well
+            ((rows,),) = client.query(f"SELECT count() FROM {source}", parameters=parameters).result_rows  # noqa: S608
+        return rows
 
     def rows_of(
-        self, client: Client, said_of: Sequence[tuple[Sequence[datetime], int]], counts: Mapping[datetime, int]
+        self, client: Client, inserted: Sequence[tuple[Sequence[datetime], int]], counts: Mapping[datetime, int]
     ) -> dict[datetime, int]:
-        """How many rows each window must have, by what was said of one or of days together, and by what is there."""
-        found: dict[datetime, int] = {}
-        for together, said in said_of:
-            if len(together) == 1:
-                found[together[0]] = said
-            elif sum(counts[day] for day in together) == said:
-                found |= {day: counts[day] for day in together}
+        """How many rows each window must have. `inserted` has them by stretch; `counts` are those that are stored."""
+        expected: dict[datetime, int] = {}
+        for stretch, rows in inserted:
+            if len(stretch) == 1:
+                expected[stretch[0]] = rows
+            elif sum(counts[day] for day in stretch) == rows:
+                expected |= {day: counts[day] for day in stretch}
             else:  # which of them lacks rows
-                for day in together:
-                    ((found[day],),) = client.query(
+                for day in stretch:
+                    ((expected[day],),) = client.query(
                         f"SELECT count() FROM ({self.select})",  # noqa: S608 - the code's own
                         parameters={"window": _text(day)},
                     ).result_rows
-        return found
+        return expected
 
 
 def _stretches(days: Sequence[datetime], kept_from: datetime | None) -> list[list[datetime]]:
@@ -222,15 +237,16 @@ def _stretches(days: Sequence[datetime], kept_from: datetime | None) -> list[lis
 
     A wide restatement has 60 days computed again: one by one the SELECTs take 3 CPU-s, together 0.06.
     """
-    found: list[list[datetime]] = []
+    stretches: list[list[datetime]] = []
     for day in sorted(days):
-        alone = kept_from is not None and day <= kept_from
-        follows = bool(found) and day - found[-1][-1] == _DAY and (kept_from is None or found[-1][0] > kept_from)
-        if follows and not alone and len(found[-1]) < _MOST_DAYS:
-            found[-1].append(day)
+        newest = stretches[-1] if stretches else []
+        follows = bool(newest) and day - newest[-1] == _DAY
+        may_expire = kept_from is not None and min([day, *newest]) <= kept_from
+        if follows and not may_expire and len(newest) < _MOST_DAYS:
+            newest.append(day)
         else:
-            found.append([day])
-    return found
+            stretches.append([day])
+    return stretches
 
 
 def _text(moment: datetime) -> str:
@@ -251,8 +267,8 @@ def _insert_select(
     summary = client.command(statement, parameters=parameters, settings=settings)
     if embedded:
         return _rows_inserted(client) - before
-    said = summary.summary.get("written_rows") if isinstance(summary, QuerySummary) else None
-    return None if said is None else int(said)
+    written = summary.summary.get("written_rows") if isinstance(summary, QuerySummary) else None
+    return None if written is None else int(written)
 
 
 def _rows_inserted(client: Client) -> int:

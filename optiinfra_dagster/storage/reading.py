@@ -65,8 +65,8 @@ class Result(Generic[T]):
 FoundRows = tuple[T, bool]  # rows in some form, and whether there are any
 
 
-def known(family: str, reader: str) -> Source:
-    """Check that there is such a reader; returns the source that it is read from.
+def source_of(family: str, reader: str) -> Source:
+    """The source of a reader, or of a family's own rows.
 
     Raises:
         UsageError: there is no such family or reader.
@@ -94,26 +94,18 @@ def read_rows(
     """The customer's rows: of each provider's newest published window, or of the times asked for.
 
     `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` executes the
-    statement in whatever form the caller wants the rows, and says whether there are any. As of a time, it is what was
-    known then. Who is late is told by `now`, which is the time of the clock where none is given.
+    statement in whatever form the caller wants the rows, and says whether there are any. With `as_of`, the rows are
+    those that were known then. `now` decides who is late; None is the time of the clock.
 
     Raises:
         UsageError: the query names what is not there, or a reader of one resource without naming it.
         StorageError: the tables cannot be read, or what was known at the time is not there any more.
     """
-    source = known(query.family, query.reader)
-    if source.of_one_resource and not query.resource_id:
-        raise UsageError(
-            f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
-            "`optiinfra read resource inventory` does."
-        )
+    source = source_of(query.family, query.reader)
+    _refuse_without_resource(source, query)
     (customer,) = select(load_customers(settings.customers_path), [query.customer])
     wanted = _checked(query)
-    if wanted.as_of and source.view.startswith("("):
-        raise UsageError(
-            f"{query.family} {query.reader} tells what is known now: what was known of the coverage of metrics before "
-            "is not kept. Leave out --as-of, or read resource changes, resource days or cost waste with it."
-        )
+    _refuse_as_of(source, query)
     now = wanted.as_of or now or datetime.now(UTC)
     expected = [
         provider
@@ -121,11 +113,11 @@ def read_rows(
         if customer.collects(provider, query.family) and query.provider in {None, provider}
     ]
     with clickhouse.session(reads=f"{LEDGER_TABLE} {source.view}") as client:
-        found = readers.standings(client, wanted, expected)
-        chosen = _chosen(found, expected, now)
+        standings = readers.standings(client, wanted, expected)
+        chosen = _chosen(standings, expected, now)
         if not chosen:
             by_then = f" by {query.as_of}" if query.as_of else ""
-            why = _why_never(query, customer, found, expected)
+            why = _why_never(query, customer, standings, expected)
             return Result(None, f"No {query.family} was collected yet for {_whom(query)}{by_then}: {why}.")
         if wanted.as_of and source.reader:
             as_of.refuse_other_table(client, source.reader, wanted.as_of)
@@ -143,12 +135,28 @@ def read_rows(
         rows, are_there = take(client, statement)
         as_of.refuse_lost(client, source, wanted, f"{query.family} {query.reader}")
         note = _why_empty(client, query, wanted, source.if_empty) if not are_there else ""
-    late = _late({**dict.fromkeys(expected), **chosen}, found, customer, settings, now) if is_newest else []
+    late = _late({**dict.fromkeys(expected), **chosen}, standings, customer, settings, now) if is_newest else []
     title = f"{_whom(query)}: {query.family} {query.reader}"
     if query.as_of:
         title += f", as of {query.as_of}"
         late = [f"As of {query.as_of}, {sentence}" for sentence in late]
     return Result(rows, note, late, title, {name: at for name, at in slices.items() if name} if is_newest else {})
+
+
+def _refuse_without_resource(source: Source, query: Query) -> None:
+    if source.of_one_resource and not query.resource_id:
+        raise UsageError(
+            f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
+            "`optiinfra read resource inventory` does."
+        )
+
+
+def _refuse_as_of(source: Source, query: Query) -> None:
+    if query.as_of is not None and source.view.startswith("("):
+        raise UsageError(
+            f"{query.family} {query.reader} tells what is known now: what was known of the coverage of metrics before "
+            "is not kept. Leave out --as-of, or read resource changes, resource days or cost waste with it."
+        )
 
 
 def as_records(client: Client, statement: Statement) -> FoundRows[list[dict[str, Any]]]:
@@ -157,9 +165,9 @@ def as_records(client: Client, statement: Statement) -> FoundRows[list[dict[str,
     return rows, bool(rows)
 
 
-def _chosen(found: Mapping[str, Standing], expected: Sequence[str], now: datetime) -> dict[str, datetime]:
-    """The newest window of each provider that is read: of those expected and of the last day, or of what there is."""
-    collected = {provider: standing.collected for provider, standing in found.items() if standing.collected}
+def _chosen(standings: Mapping[str, Standing], expected: Sequence[str], now: datetime) -> dict[str, datetime]:
+    """The newest window of each provider that is expected or has one of the last day; of all where none has."""
+    collected = {provider: standing.collected for provider, standing in standings.items() if standing.collected}
     chosen = {
         provider: window
         for provider, window in collected.items()
@@ -195,57 +203,54 @@ def _statement(client: Client, source: Source, query: Query, wanted: RowFilter) 
 
 
 def _late(
-    asked: Mapping[str, datetime | None],
-    found: Mapping[str, Standing],
+    newest: Mapping[str, datetime | None],
+    standings: Mapping[str, Standing],
     customer: Customer,
     settings: Settings,
     now: datetime,
 ) -> list[str]:
-    """A sentence of each provider whose newest window is older than it should be, or was tried in vain since.
+    """A sentence for each provider whose newest window is older than it should be, or after which attempts failed.
 
-    A poll is allowed for what is being collected now.
+    `newest` has the window of each provider, None where it has none. One poll is allowed for what is being collected.
     """
     due = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     due -= timedelta(minutes=customer.poll_minutes)
     sentences = []
-    for provider, window in asked.items():
-        standing = found.get(provider)
+    for provider, window in newest.items():
+        standing = standings.get(provider)
         failed = standing is not None and (window is None or standing.tried > window)
         if window is not None and window >= due and not failed:
             continue
-        is_of = "nothing was collected yet" if window is None else f"its newest window is {windows.key(window)}"
+        newest_is = "nothing was collected yet" if window is None else f"its newest window is {windows.key(window)}"
         age = f", {ago(now - window)} ago" if window else ""
-        said = f"; {_attempt(standing)}" if standing is not None and failed else ""
-        sentences.append(f"{provider}: {is_of}{age}{said}.")
+        attempt = f"; {_attempt(standing)}" if standing is not None and failed else ""
+        sentences.append(f"{provider}: {newest_is}{age}{attempt}.")
     return sentences
 
 
 def _attempt(standing: Standing) -> str:
     """How the last attempt at a provider ended."""
-    said = f"the last attempt, at {windows.key(standing.tried)}, is recorded as {standing.status}"
-    return f"{said}: {standing.error.rstrip('.')}" if standing.error else said
+    attempt = f"the last attempt, at {windows.key(standing.tried)}, is recorded as {standing.status}"
+    return f"{attempt}: {standing.error.rstrip('.')}" if standing.error else attempt
 
 
 def _whom(query: Query) -> str:
     return f"{query.customer} on {query.provider}" if query.provider else query.customer
 
 
-def _why_never(query: Query, customer: Customer, found: Mapping[str, Standing], expected: Sequence[str]) -> str:
-    """The status and error of the newest attempt; where there was none, how to collect, or why nobody does.
-
-    What was not tried by a time of the past, no collection brings there.
-    """
-    if not found and query.as_of:
+def _why_never(query: Query, customer: Customer, standings: Mapping[str, Standing], expected: Sequence[str]) -> str:
+    """The status and error of the newest attempt; where there was none, how to collect, or why nothing is collected."""
+    if not standings and query.as_of:
         return "nothing was tried by then. Leave out --as-of, or name a later time"
-    if not found and customer.paused:
+    if not standings and customer.paused:
         return f"{query.customer} is paused in the customers file"
-    if not found and not expected:
+    if not standings and not expected:
         return f"the customers file has none to be collected for {_whom(query)}. Add it there, or read another family"
-    if not found:
+    if not standings:
         return f"run `optiinfra collect --customer {query.customer}`"
-    newest = max(found.values(), key=lambda standing: standing.tried)
-    said = f"the last attempt ({newest.provider}) is recorded as {newest.status}"
-    return f"{said}: {newest.error.rstrip('.')}" if newest.error else said
+    newest = max(standings.values(), key=lambda standing: standing.tried)
+    attempt = f"the last attempt ({newest.provider}) is recorded as {newest.status}"
+    return f"{attempt}: {newest.error.rstrip('.')}" if newest.error else attempt
 
 
 def _checked(query: Query) -> RowFilter:

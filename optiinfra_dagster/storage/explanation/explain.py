@@ -13,7 +13,7 @@ from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
 from optiinfra_dagster.storage.explanation.model import shown
 from optiinfra_dagster.storage.explanation.statements import filters
-from optiinfra_dagster.storage.reading import known, read_rows
+from optiinfra_dagster.storage.reading import read_rows, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def explain_row(
     from optiinfra_dagster.storage.explanation.build import build_explanation
     from optiinfra_dagster.storage.explanation.request import ExplanationRequest
 
-    source = known(query.family, query.reader)
+    source = source_of(query.family, query.reader)
     if query.as_of is not None:
         raise UsageError("An explanation is of what is published now: leave out the time that it is read as of.")
     secrets = secrets_of(settings) | _secrets_in_environment(settings)
