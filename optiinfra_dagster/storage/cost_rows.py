@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
+from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
@@ -45,15 +46,21 @@ class ImportedDay:
 
 LEFT_OUT = "left_out"
 _SUMMED = ("amount", "effective_cost", "list_cost", "contracted_cost", "pricing_quantity", "consumed_quantity")
-_TOLD = (
+_FOCUS_TEXTS = (
     "charge_class", "charge_frequency", "sku_id", "sku_price_id", "pricing_category", "pricing_unit", "consumed_unit",
     "commitment_id", "commitment_type", "commitment_status", "availability_zone", "sub_account_name", "invoice_id",
     "invoice_issuer", "publisher", "payer_account_id", "payer_account_name",
 )  # fmt: skip
 _identity = attrgetter(
     "day", "billing_account_id", "sub_account_id", "service_name", "resource_id", "region_id", "cost_type", "category",
-    "description", "currency", "billing_period", "charge_start", "charge_end", "tags", *_TOLD,
+    "description", "currency", "billing_period", "charge_start", "charge_end", "tags", *_FOCUS_TEXTS,
 )  # fmt: skip
+_COPIED = (
+    "resource_id", "cost_type", "currency", "service_name", "region_id", "sub_account_id", "billing_account_id",
+    "billing_period", *_FOCUS_TEXTS,
+)  # fmt: skip
+# What a row that is no charge has in a column that it lacks; an empty text in all others.
+_EMPTY = {**dict.fromkeys((*_SUMMED, "billed_cost")), "is_final": True, "is_settled": True, "matched": False}
 
 
 def charge_rows(
@@ -66,74 +73,104 @@ def charge_rows(
 ) -> pa.Table:
     """A bill as rows of `BILLED`, each in the slice of its day: charges, what was left out, and days that were read.
 
-    Charges that differ in nothing but their amounts are added up. `resources` are those of the inventory by id: their
+    `resources` are those of the inventory by id: their
     names are the charges', and so are their tags where a line has none of its own.
     """
-    summed: dict[object, list[Charge]] = {}
-    for charge in bill.charges:
-        summed.setdefault(_identity(charge), []).append(charge)
-    lines = list(summed.values())
-    heads = [line[0] for line in lines]
-    left_out, markers = bill.left_out, len(bill.left_out) + len(imported)
-    blank, none = [""] * markers, [None] * markers
-    days = [
-        *(head.start for head in heads),
-        *(midnight(part.day) for part in left_out),
-        *(midnight(of_day.day) for of_day in imported),
-    ]
-    sums = {name: [_sum(getattr(charge, name) for charge in line) for line in lines] for name in _SUMMED}
-    known = [resources.get(head.resource_id) for head in heads]
-    tags, tags_from = _tags(heads, known)
+    columns = _one_below_another(
+        _charge_columns(bill, resources), _left_out_columns(bill.left_out), _marker_columns(imported, bill)
+    )
+    days = columns["timestamp"]
     return table_of(
         BILLED,
         len(days),
-        timestamp=days,
+        **columns,
         window_start=days,
         customer_id=customer_id,
         provider=provider,
-        instance_id=[h.resource_id for h in heads] + blank,
-        cost_type=[h.cost_type for h in heads] + [LEFT_OUT] * len(left_out) + [IMPORT_MARKER] * len(imported),
         cost_kind="billed",
         estimated_by="",
-        is_final=[all(charge.is_final for charge in line) for line in lines] + [True] * markers,
-        is_settled=[h.day not in bill.arriving.get(h.billing_account_id, ()) for h in heads]
-        + [True] * len(left_out)
-        + [r.settled for r in imported],
-        amount=sums["amount"] + [_exact(part.amount) for part in left_out] + [Decimal(0)] * len(imported),
-        currency=[*(h.currency for h in heads), *(p.currency for p in left_out), *(r.currency for r in imported)],
-        billed_cost=sums["amount"] + none,
-        **{name: [*sums[name], *none] for name in _SUMMED[1:]},
-        charge_period_start=[h.charge_start or h.start for h in heads] + days[len(heads) :],
-        charge_period_end=[h.charge_end or h.start + _DAY for h in heads] + [day + _DAY for day in days[len(heads) :]],
-        charge_category=[h.category for h in heads] + blank,
-        charge_description=[h.description for h in heads]
-        + [part.because.value for part in left_out]
-        + [""] * len(imported),
-        service_name=[h.service_name for h in heads] + blank,
-        resource_id=[h.resource_id for h in heads] + blank,
-        resource_name=[resource.resource_name if resource else "" for resource in known] + blank,
-        matched=[resource is not None for resource in known] + [False] * markers,
-        region_id=[h.region_id for h in heads] + blank,
-        sub_account_id=[h.sub_account_id for h in heads]
-        + [p.account_id for p in left_out]
-        + [r.sub_account_id for r in imported],
-        billing_account_id=[h.billing_account_id for h in heads]
-        + [p.billing_account_id for p in left_out]
-        + [r.billing_account_id for r in imported],
-        billing_period=[
-            *(h.billing_period for h in heads), *(p.billing_period for p in left_out),
-            *(first_of_month(r.day) for r in imported),
-        ],
-        tags=tags + blank,
-        tags_from=tags_from + blank,
-        **{name: [*(getattr(head, name) for head in heads), *blank] for name in _TOLD},
-        metadata=[to_json(h.metadata) for h in heads]
-        + [to_json({"rows": part.rows}) for part in left_out]
-        + [to_json(_told(r, bill)) for r in imported],
         collected_at=collected_at,
         first_seen=collected_at,
         last_changed=collected_at,
-    )  # fmt: skip
+    )
+
+
+def _charge_columns(bill: Bill, resources: Mapping[str, Resource]) -> dict[str, list[Any]]:
+    """The columns of the charges; those that differ in nothing but their amounts are one row."""
+    alike: dict[object, list[Charge]] = {}
+    for charge in bill.charges:
+        alike.setdefault(_identity(charge), []).append(charge)
+    lines = list(alike.values())
+    heads = [line[0] for line in lines]
+    matched = [resources.get(head.resource_id) for head in heads]
+    tags, tags_from = _tags(heads, matched)
+    sums = {name: [_sum(getattr(charge, name) for charge in line) for line in lines] for name in _SUMMED}
+    return {
+        **sums,
+        **{name: [getattr(head, name) for head in heads] for name in _COPIED},
+        "billed_cost": sums["amount"],
+        "timestamp": [head.start for head in heads],
+        "instance_id": [head.resource_id for head in heads],
+        "is_final": [all(charge.is_final for charge in line) for line in lines],
+        "is_settled": [head.day not in bill.arriving.get(head.billing_account_id, ()) for head in heads],
+        "charge_period_start": [head.charge_start or head.start for head in heads],
+        "charge_period_end": [head.charge_end or head.start + _DAY for head in heads],
+        "charge_category": [head.category for head in heads],
+        "charge_description": [head.description for head in heads],
+        "resource_name": [resource.resource_name if resource else "" for resource in matched],
+        "matched": [resource is not None for resource in matched],
+        "tags": tags,
+        "tags_from": tags_from,
+        "metadata": [to_json(head.metadata) for head in heads],
+    }
+
+
+def _left_out_columns(left_out: Sequence[LeftOut]) -> dict[str, list[Any]]:
+    """The columns of what is not among the charges: its account, amount, and why."""
+    days = [midnight(part.day) for part in left_out]
+    return {
+        "timestamp": days,
+        "cost_type": [LEFT_OUT] * len(left_out),
+        "amount": [_exact(part.amount) for part in left_out],
+        "currency": [part.currency for part in left_out],
+        "charge_period_start": days,
+        "charge_period_end": [day + _DAY for day in days],
+        "charge_description": [part.because.value for part in left_out],
+        "sub_account_id": [part.account_id for part in left_out],
+        "billing_account_id": [part.billing_account_id for part in left_out],
+        "billing_period": [part.billing_period for part in left_out],
+        "metadata": [to_json({"rows": part.rows}) for part in left_out],
+    }
+
+
+def _marker_columns(imported: Sequence[ImportedDay], bill: Bill) -> dict[str, list[Any]]:
+    """The columns of the days that were read, with the cloud's totals of them."""
+    days = [midnight(marker.day) for marker in imported]
+    return {
+        "timestamp": days,
+        "cost_type": [IMPORT_MARKER] * len(imported),
+        "is_settled": [marker.settled for marker in imported],
+        "amount": [Decimal(0)] * len(imported),
+        "currency": [marker.currency for marker in imported],
+        "charge_period_start": days,
+        "charge_period_end": [day + _DAY for day in days],
+        "sub_account_id": [marker.sub_account_id for marker in imported],
+        "billing_account_id": [marker.billing_account_id for marker in imported],
+        "billing_period": [first_of_month(marker.day) for marker in imported],
+        "metadata": [to_json(_total_of(marker, bill)) for marker in imported],
+    }
+
+
+def _one_below_another(charges: Mapping[str, list[Any]], *others: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """The columns of the charges, continued by those of other rows; what these lack is empty there."""
+    return {
+        name: [*column, *chain.from_iterable(_column(rows, name) for rows in others)]
+        for name, column in charges.items()
+    }
+
+
+def _column(rows: Mapping[str, list[Any]], name: str) -> list[Any]:
+    return rows[name] if name in rows else [_EMPTY.get(name, "")] * len(rows["timestamp"])
 
 
 def left_out_in(rows: pa.Table) -> list[LeftOut]:
@@ -146,20 +183,20 @@ def left_out_in(rows: pa.Table) -> list[LeftOut]:
     )
 
 
-def _told(of_day: ImportedDay, bill: Bill) -> dict[str, str | bool]:
-    """The total that a marker tells: the amount, what it is of, and whether the cloud tells it apart from the lines."""
-    if of_day.total is None:
+def _total_of(marker: ImportedDay, bill: Bill) -> dict[str, str | bool]:
+    """The cloud's total of a day or statement, and whether it is told apart from the lines; empty where it has none."""
+    if marker.total is None:
         return {}
-    place = of_day.day, of_day.billing_account_id, of_day.currency
+    place = marker.day, marker.billing_account_id, marker.currency
     apart = any(t.is_apart for t in bill.totals if (t.day, t.billing_account_id, t.currency) == place)
-    of = "statement" if of_day.billing_account_id in bill.periods else "day"
-    return {"total": f"{of_day.total:f}", "of": of, "apart": apart}
+    of = "statement" if marker.billing_account_id in bill.periods else "day"
+    return {"total": f"{marker.total:f}", "of": of, "apart": apart}
 
 
-def _tags(heads: Sequence[Charge], known: Sequence[Resource | None]) -> tuple[list[str], list[str]]:
+def _tags(heads: Sequence[Charge], matched: Sequence[Resource | None]) -> tuple[list[str], list[str]]:
     """The tags of each charge as JSON, and where they are from."""
     tags, tags_from = [], []
-    for head, resource in zip(heads, known, strict=True):
+    for head, resource in zip(heads, matched, strict=True):
         own = head.tags if head.tags not in {"", "{}"} else ""
         of_resource = to_json(resource.tags) if not own and resource is not None and resource.tags else ""
         tags.append(own or of_resource)
@@ -217,7 +254,7 @@ def estimate_rows(
         billing_period=first_of_month(window.date()),
         tags=tags,
         tags_from=[FROM_INVENTORY if tag else "" for tag in tags],
-        **dict.fromkeys(_TOLD, ""),
+        **dict.fromkeys(_FOCUS_TEXTS, ""),
         metadata=[to_json({"priced": estimate.priced}) for estimate in estimates],
         collected_at=collected_at,
         first_seen=collected_at,
