@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -102,57 +102,33 @@ def alerted_keys() -> list[dg.AssetCheckKey]:
 
 def _every_customer_published(provider: str, family: str, settings: "Settings") -> Check:
     def judge(request: CheckRequest) -> dg.AssetCheckResult:
-        checked, scope, clickhouse = request.windows, request.scope, request.clickhouse
-        due = DUE_OF_RUN.get((request.run_id, provider, family))
-        if due is None:  # the check alone was run, or its asset was not tried
-            customers = scope.select(load_customers(settings.customers_path))
-            due = tuple(c.id for c in customers if c.collects(provider, family))
-        with clickhouse.session(reads=LEDGER_TABLE) as client:
-            states = ledger.slice_states(client, family, provider, checked, EXCUSED)
-        if scope.shard != WHOLE and not scope.customers:
-            # The check of the window is that of the shard that ends last: it must not hide what failed in another.
-            customers = load_customers(settings.customers_path)
-            due += tuple(c.id for c in customers if c.collects(provider, family) and c.id in states and c.id not in due)
-        missing: dict[str, _Odd] = {}
-        partial: dict[str, _Odd] = {}
-        gaps: dict[str, _Odd] = {}
-        helpless = []
-        now = datetime.now(UTC)
-        takeable = sum(in_time(family, window, settings, now) for window in checked)
-        for customer in due:
-            state = states.get(customer, ledger.SliceStates())
-            there = state.complete + state.incomplete
-            if takeable <= there < len(checked) and not state.error and not request.why_not_tried:
-                gaps[customer] = _Odd(customer, "no inventory was taken in time", "Nothing can fill that gap.")
-            elif there < len(checked):
-                outcome = "failed, needs a person" if state.helpless else "failed"
-                why = state.error or request.why_not_tried
-                missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", why)
-            elif state.incomplete:
-                partial[customer] = _Odd(customer, "incomplete", state.error)
-            if state.helpless:
-                helpless.append(customer)
-        odd = [*sorted(missing.values()), *sorted(partial.values()), *sorted(gaps.values())]
+        with request.clickhouse.session(reads=LEDGER_TABLE) as client:
+            states = ledger.slice_states(client, family, provider, request.windows, EXCUSED)
+        due = _due(request, provider, family, settings, states)
+        takeable = sum(in_time(family, window, settings, datetime.now(UTC)) for window in request.windows)
+        lacking = _lacking(request, due, states, takeable)
         since: Mapping[str, datetime] = {}
-        if odd:
-            with clickhouse.session(reads=LEDGER_TABLE) as client:
-                shown = [one.customer for one in odd[:MOST_NAMED]]
-                last = max(checked)
+        if lacking.customers:
+            with request.clickhouse.session(reads=LEDGER_TABLE) as client:
+                shown = [one.customer for one in lacking.customers[:MOST_NAMED]]
+                last = max(request.windows)
                 failing = ledger.failing_since(client, family, provider, shown, last - SINCE_LOOKBACK, last)
-            since = {**dict.fromkeys(gaps, min(checked)), **failing}
+            since = {**dict.fromkeys(lacking.gaps, min(request.windows)), **failing}
         return dg.AssetCheckResult(
-            passed=not odd,
+            passed=not lacking.customers,
             # What is incomplete is published all the same, and says so itself; a gap calls for nobody.
-            severity=dg.AssetCheckSeverity.ERROR if missing else dg.AssetCheckSeverity.WARN,
-            description=_told(missing, partial, gaps, since, len(due)) if odd else f"{len(due)} customers published.",
+            severity=dg.AssetCheckSeverity.ERROR if lacking.missing else dg.AssetCheckSeverity.WARN,
+            description=_described(lacking, since, len(due))
+            if lacking.customers
+            else f"{len(due)} customers published.",
             # Numbers are drawn over time in the UI, and of a list it shows nothing but a button.
             metadata={
                 "customers_due": len(due),
-                "customers_not_whole": len(odd),
-                "customers_missing": named(missing),
-                "customers_incomplete": named(partial),
-                "customers_with_a_gap": named(gaps),
-                "customers_that_need_a_person": named(helpless),
+                "customers_not_whole": len(lacking.customers),
+                "customers_missing": named(lacking.missing),
+                "customers_incomplete": named(lacking.partial),
+                "customers_with_a_gap": named(lacking.gaps),
+                "customers_that_need_a_person": named([c for c in due if c in states and states[c].helpless]),
             },
         )
 
@@ -163,34 +139,88 @@ def _every_customer_published(provider: str, family: str, settings: "Settings") 
 
 
 @dataclass(frozen=True, order=True)
-class _Odd:
-    """A customer whose slices are not whole: how its newest attempt ended, and what is said of it."""
+class _Customer:
+    """A customer whose slices lack something: how its newest attempt ended, and the error."""
 
     customer: str
     outcome: str
     error: str
 
 
-def _told(
-    missing: Mapping[str, _Odd],
-    partial: Mapping[str, _Odd],
-    gaps: Mapping[str, _Odd],
-    since: Mapping[str, datetime],
-    due: int,
-) -> str:
-    """Who is not whole, and of the first of them a table; the UI shows it as Markdown."""
-    groups = (("Not published", missing), ("Incomplete", partial), ("Not taken in time", gaps))
-    odd = [one for _, group in groups for one in sorted(group.values())]
+@dataclass(frozen=True)
+class _Lacking:
+    """The customers whose slices lack something, by id: not published, published in part, or not taken in time."""
+
+    missing: dict[str, _Customer] = field(default_factory=dict)
+    partial: dict[str, _Customer] = field(default_factory=dict)
+    gaps: dict[str, _Customer] = field(default_factory=dict)
+
+    @property
+    def customers(self) -> list[_Customer]:
+        """All of them, the gravest first."""
+        return [one for group in (self.missing, self.partial, self.gaps) for one in sorted(group.values())]
+
+
+def _due(
+    request: CheckRequest,
+    provider: str,
+    family: str,
+    settings: "Settings",
+    states: Mapping[str, ledger.SliceStates],
+) -> tuple[str, ...]:
+    """The ids of the customers that the run should have collected."""
+    scope = request.scope
+    due = DUE_OF_RUN.get((request.run_id, provider, family))
+    if due is None:  # the check alone was run, or its asset was not tried
+        customers = scope.select(load_customers(settings.customers_path))
+        due = tuple(c.id for c in customers if c.collects(provider, family))
+    if scope.shard != WHOLE and not scope.customers:
+        # The check of the window is that of the shard that ends last: it must not hide what failed in another.
+        customers = load_customers(settings.customers_path)
+        due += tuple(c.id for c in customers if c.collects(provider, family) and c.id in states and c.id not in due)
+    return due
+
+
+def _lacking(
+    request: CheckRequest, due: Sequence[str], states: Mapping[str, ledger.SliceStates], takeable: int
+) -> _Lacking:
+    """The customers of `due` that lack something; `takeable` is how many of the windows could be collected in time."""
+    lacking, count = _Lacking(), len(request.windows)
+    for customer in due:
+        state = states.get(customer, ledger.SliceStates())
+        published = state.complete + state.incomplete
+        if takeable <= published < count and not state.error and not request.why_not_tried:
+            gap = _Customer(customer, "no inventory was taken in time", "Nothing can fill that gap.")
+            lacking.gaps[customer] = gap
+        elif published < count:
+            outcome = "failed, needs a person" if state.helpless else "failed"
+            why = state.error or request.why_not_tried
+            lacking.missing[customer] = _Customer(customer, outcome if state.error else "not collected yet", why)
+        elif state.incomplete:
+            lacking.partial[customer] = _Customer(customer, "incomplete", state.error)
+    return lacking
+
+
+def _described(lacking: _Lacking, since: Mapping[str, datetime], due: int) -> str:
+    """Who lacks something, and a table of the first of them; the UI shows it as Markdown."""
+    groups = (
+        ("Not published", lacking.missing), ("Incomplete", lacking.partial), ("Not taken in time", lacking.gaps)
+    )  # fmt: skip
+    customers = lacking.customers
     head = ". ".join(f"{word}: {named(group, MOST_NAMED)}" for word, group in groups if group)
     rows = [
         (one.customer, one.outcome, windows.key(since[one.customer]) if one.customer in since else words.UNKNOWN,
          markdown.escaped(shortened(one.error, LONGEST_ERROR)))
-        for one in odd[:MOST_NAMED]
+        for one in customers[:MOST_NAMED]
     ]  # fmt: skip
     parts = [
         f"{head}; {counted(due, 'customer')} {'was' if due == 1 else 'were'} due.",
         markdown.table(["customer", "outcome", "since", "why, and what to do"], rows),
-        *([f"and {len(odd) - MOST_NAMED:,} more: `optiinfra status --details`"] if len(odd) > MOST_NAMED else []),
+        *(
+            [f"and {len(customers) - MOST_NAMED:,} more: `optiinfra status --details`"]
+            if len(customers) > MOST_NAMED
+            else []
+        ),
     ]
     return "\n\n".join(parts)
 
@@ -283,13 +313,13 @@ def _totals_match(provider: str) -> Check:
         sums = [_Sum(*row) for row in rows]
         wrong = [one for one in sums if not _is_sum(charged=Decimal(one.charged), total=one.total)]
         compared = Counter(_KINDS_OF_TOTAL[one.is_apart] for one in sums if one.total)
-        told = " and ".join(f"{count} times {kind}" for kind, count in sorted(compared.items()))
+        kinds = " and ".join(f"{count} times {kind}" for kind, count in sorted(compared.items()))
         return dg.AssetCheckResult(
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR,
             description=_listed([str(one) for one in wrong])
             or (
-                f"What is charged and left out adds up: {told}."
+                f"What is charged and left out adds up: {kinds}."
                 if sums
                 else "No total to compare with: none was read, or the bills tell none."
             ),

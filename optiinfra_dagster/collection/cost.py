@@ -138,14 +138,14 @@ class CostCollector:
         with self._context.clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
             before = billed_days.outside(client, customer, name, bill.periods)
         rows = charge_rows(customer, name, bill, imported, resources, at)
-        told = {source_id: {*days, *before.get(source_id, ())} for source_id, days in bill.read.items()}
+        days_by_source = {source_id: {*days, *before.get(source_id, ())} for source_id, days in bill.read.items()}
         for charge in bill.charges:
-            told.setdefault(charge.billing_account_id, set()).add(charge.day)
+            days_by_source.setdefault(charge.billing_account_id, set()).add(charge.day)
         for part in bill.left_out:
-            told.setdefault(part.billing_account_id, set()).add(part.day)
+            days_by_source.setdefault(part.billing_account_id, set()).add(part.day)
         days_of: dict[frozenset[_Scope], list[date]] = {}
-        for day in sorted({day for days in told.values() for day in days}):
-            days_of.setdefault(_scopes(bill, told, day), []).append(day)
+        for day in sorted({day for days in days_by_source.values() for day in days}):
+            days_of.setdefault(_scopes(bill, days_by_source, day), []).append(day)
         # What only a person can remedy does not go away by reading again at once.
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
         ended = BillImport([source_id for source_id in bill.read if source_id not in failed], at)
@@ -195,8 +195,8 @@ class CostCollector:
             smaller = [machine.smaller for machine in its if machine.smaller is not None]
             prices, unknown = self._prices_in(task, [*resources, *smaller], window, at, meter, currency)
             problems += unknown
-            told = (estimated(resource, self._provider, prices, window) for resource in resources)
-            estimates += [estimate for estimate in told if estimate is not None]
+            found = (estimated(resource, self._provider, prices, window) for resource in resources)
+            estimates += [estimate for estimate in found if estimate is not None]
             offers += [sizes.offer(machine, self._provider, prices) for machine in its]
         if offers:
             with self._context.clickhouse.session(writes="machine_sizes") as client:
@@ -294,10 +294,10 @@ def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
     )
 
 
-def _scopes(bill: Bill, told: Mapping[str, Collection[date]], day: date) -> frozenset[_Scope]:
+def _scopes(bill: Bill, days_by_source: Mapping[str, Collection[date]], day: date) -> frozenset[_Scope]:
     """What the bill replaces of a day: by source, the statements that were read, or all (None)."""
     scopes = set[_Scope]()
-    for source_id, days in told.items():
+    for source_id, days in days_by_source.items():
         if day not in days:
             continue
         if source_id not in bill.periods:

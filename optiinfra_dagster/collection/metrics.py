@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,10 @@ from optiinfra_dagster.storage.rows import performance_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from optiinfra_dagster.collection.plan import Context, Task
+    from optiinfra_dagster.collection.plan import Context, Due, Task
+    from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.metrics import Coverage, MetricsResult
+    from optiinfra_dagster.providers.registry import AnyProvider
 
 # Memory bound of one customer's request: windows are asked for together up to about this many points.
 CHUNK_POINTS = 400_000
@@ -45,31 +47,20 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             f"of. Collect {provider.name}/resource first.",
         )
     due = context.due()
-    if early := [window for window in task.windows if not due.polled(customer, window)]:
-        yield SliceResult(customer.id, provider.name, early, SliceStatus.NOT_DUE)
     oldest = due.now - provider.metrics_history
-    if past := [window for window in task.windows if window < oldest]:
-        # An old question is answered like an idle machine's: with no points. That must not stand as collected.
-        yield SliceResult(
-            customer.id,
-            provider.name,
-            past,
-            SliceStatus.FAILED,
-            permanent=True,
-            error=f"{provider.name} keeps the points of these metrics for {provider.metrics_history.days} days, so "
-            f"windows before {windows.key(windows.floor(oldest) + windows.WINDOW)} cannot be collected any more.",
-        )
+    yield from _not_collectable(task, provider, due, oldest)
     ready = [window for window in task.windows if window >= oldest and due.polled(customer, window)]
     cache = DayCache(context.settings.dagster_home / "memory")
     budget = task.budget_usd
     for first, last in windows.runs_of(ready):
         for begin, end in _chunks(first, last, len(snapshot.resources)):
-            overlap = windows.OVERLAP if begin == first and first - windows.OVERLAP >= oldest else timedelta(0)
+            has_overlap = begin == first and first - windows.OVERLAP >= oldest
+            start = begin - windows.OVERLAP if has_overlap else begin
             request = MetricsRequest(
                 customer.id,
                 customer.accounts(provider.name),
-                to_ask(snapshot.resources, begin - overlap),
-                begin - overlap,
+                to_ask(snapshot.resources, start),
+                start,
                 end + windows.WINDOW,
                 present=end if due.present(end) else None,
                 listed=snapshot.window,
@@ -77,12 +68,8 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
                 memory=cache,
             )
             # All of it or nothing: half a window would be paid for and still be missing.
-            if budget is not None and (cost := provider.metrics_price(request)) > budget:
-                error = (
-                    f"the calls cost up to {cost:f} USD and {budget:f} USD are left of this month's budget of "
-                    f"{customer.monthly_api_budget_usd:f} USD, so they were not made. Raise monthly_api_budget_usd or "
-                    "poll_minutes in the customers file, or wait for the next month."
-                )
+            if budget is not None and (price := provider.metrics_price(request)) > budget:
+                error = _over_budget(customer, price, budget)
                 yield SliceResult(customer.id, provider.name, windows.span(begin, end), SliceStatus.BUDGET, error=error)
                 continue
             meter = Meter(budget)
@@ -90,11 +77,11 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             prometheus_figures.add_figures(provider.name, provider.kinds, request, answer, meter)
             settle_coverage(answer, begin, request.resources, provider.kinds, task.daily)
             budget = None if budget is None else budget - meter.cost_usd
-            poll = customer.poll_minutes * 60
-            rows = performance_rows(customer.id, provider.name, answer.series, context.now(), poll)
+            poll_seconds = customer.poll_minutes * 60
+            rows = performance_rows(customer.id, provider.name, answer.series, context.now(), poll_seconds)
             mode = ReplaceMetrics(request.present)
             yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter, mode)
-            if overlap and not answer.problems:
+            if has_overlap and not answer.problems:
                 before = begin - windows.WINDOW
                 late = arrow.between(rows, before, before)
                 yield SliceResult(
@@ -103,6 +90,31 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             if not answer.series and all_permanent(answer.problems):
                 # The windows that are left would fail alike, at the price of more calls.
                 raise CloudError(answer.problems[0].cause, describe(answer.problems))
+
+
+def _not_collectable(task: Task, provider: AnyProvider, due: Due, oldest: datetime) -> Iterator[SliceResult]:
+    """The slices of windows whose poll is not over, and of those whose points the cloud keeps no longer."""
+    if early := [window for window in task.windows if not due.polled(task.customer, window)]:
+        yield SliceResult(task.customer.id, provider.name, early, SliceStatus.NOT_DUE)
+    if past := [window for window in task.windows if window < oldest]:
+        # An old question is answered like an idle machine's: with no points. That must not stand as collected.
+        yield SliceResult(
+            task.customer.id,
+            provider.name,
+            past,
+            SliceStatus.FAILED,
+            permanent=True,
+            error=f"{provider.name} keeps the points of these metrics for {provider.metrics_history.days} days, so "
+            f"windows before {windows.key(windows.floor(oldest) + windows.WINDOW)} cannot be collected any more.",
+        )
+
+
+def _over_budget(customer: Customer, price: Decimal, left: Decimal) -> str:
+    return (
+        f"the calls cost up to {price:f} USD and {left:f} USD are left of this month's budget of "
+        f"{customer.monthly_api_budget_usd:f} USD, so they were not made. Raise monthly_api_budget_usd or "
+        "poll_minutes in the customers file, or wait for the next month."
+    )
 
 
 def _slices(

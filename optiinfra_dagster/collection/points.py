@@ -1,6 +1,6 @@
-"""Decides, alike for every cloud, which points of an answer count, and what coverage says of the windows asked for.
+"""Decides, for every cloud in the same way, which points of an answer count, and the coverage of the windows asked for.
 
-An answer also covers the window before, whose late points are merged into its slice. What is known of the windows asked
+An answer also covers the window before, whose late points are merged into its slice. The coverage of the windows asked
 for must not rest on those: a metric that stopped would be `collected` for one window longer.
 """
 
@@ -43,16 +43,16 @@ def _ended_since(resource: Resource, start: datetime) -> bool:
 
 
 def keep_what_counts(answer: MetricsResult) -> set[tuple[str, str]]:
-    """Take the points out of an answer that are no numbers, or older than their resource.
+    """Remove the points of an answer that are NaN or infinite, or older than their resource.
 
-    A cloud that finds metrics by name also tells those of what had the name before. Returns the resources and metrics
-    that had values which are no numbers.
+    A cloud that finds metrics by name also returns those of an earlier resource of that name. Returns the resources
+    and metrics that had a value which is not finite.
     """
-    kept, odd = [], set()
+    kept, not_finite = [], set()
     for series in answer.series:
         finite = all(map(isfinite, series.values))
         if not finite:
-            odd.add((series.resource.resource_id, series.metric.name))
+            not_finite.add((series.resource.resource_id, series.metric.name))
         created_at = series.resource.created_at if series.resource.instance_uid else None
         born = created_at.timestamp() if created_at else 0.0
         if not finite or (born and min(series.timestamps, default=born) + series.metric.period <= born):
@@ -65,7 +65,7 @@ def keep_what_counts(answer: MetricsResult) -> set[tuple[str, str]]:
         if series.timestamps:
             kept.append(series)
     answer.series = kept
-    return odd
+    return not_finite
 
 
 def settle_coverage(
@@ -75,24 +75,24 @@ def settle_coverage(
     kinds: Mapping[str, Kind],
     daily: Collection[str] = (),
 ) -> None:
-    """Take out of an answer what does not count, and have its coverage tell of the windows from `begin` on alone.
+    """Remove what does not count from an answer, and limit its coverage to the windows from `begin` on.
 
-    Each of the `resources`, which were asked about, then has some coverage. Of those in `daily`, other slices have the
-    totals of days, so that a metric may be collected without a point in this answer.
+    Each of the `resources`, which were asked about, then has some coverage. Other slices have the daily totals of those
+    in `daily`, so a metric of theirs may be collected without a point in this answer.
     """
-    told = {(series.resource.resource_id, series.metric.name) for series in answer.series}
-    odd = keep_what_counts(answer)
+    answered = {(series.resource.resource_id, series.metric.name) for series in answer.series}
+    not_finite = keep_what_counts(answer)
     for resource in resources if daily else ():
         if resource.resource_id in daily and (kind := kinds.get(resource.kind)):
-            told -= {(resource.resource_id, m.name) for m in kind.metrics if "day" in m.statistics}
-    lacking = told - {(s.resource.resource_id, s.metric.name) for s in answer.series if _reaches(s, begin)}
-    for place, one in enumerate(answer.coverage):
-        key = one.resource_id, one.metric_name
-        if one.state is CoverageState.COLLECTED and key in lacking:
+            answered -= {(resource.resource_id, m.name) for m in kind.metrics if "day" in m.statistics}
+    lacking = answered - {(s.resource.resource_id, s.metric.name) for s in answer.series if _reaches(s, begin)}
+    for index, coverage in enumerate(answer.coverage):
+        key = coverage.resource_id, coverage.metric_name
+        if coverage.state is CoverageState.COLLECTED and key in lacking:
             state, reason = CoverageState.NO_POINTS, _NONE_OF_THE_TIME
-            if key in odd:
+            if key in not_finite:
                 state, reason = CoverageState.ERROR, _NOT_FINITE
-            answer.coverage[place] = replace(one, state=state, reason=reason)
+            answer.coverage[index] = replace(coverage, state=state, reason=reason)
     answer.coverage += coverage_of_what_is_not_offered(kinds, resources, answer.coverage)
     answer.coverage += _of_the_rest(resources, answer.coverage)
 
@@ -106,9 +106,9 @@ def _reaches(series: Series, begin: datetime) -> bool:
 
 def _of_the_rest(resources: Sequence[Resource], known: Collection[Coverage]) -> Iterator[Coverage]:
     """A row for each resource that has none yet: nothing is collected of its kind, or there is nothing to measure."""
-    told = {one.resource_id for one in known}
+    covered = {one.resource_id for one in known}
     for resource in resources:
-        if resource.resource_id in told:
+        if resource.resource_id in covered:
             continue
         nothing = NOTHING_TO_MEASURE.get(resource.resource_type, {})
         state, reason = CoverageState.NOT_COLLECTED, f"no metric of {resource.kind} is collected"
