@@ -1,8 +1,7 @@
-"""Sampling and judging of one window of one customer's LLM application, as rows of `application_metrics`."""
+"""Samples and judges one window of a customer's LLM application; the result is rows of `application_metrics`."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -24,14 +23,17 @@ from optiinfra_dagster.quality.window_calls import draw
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from optiinfra_dagster.config.application import Application
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.rubrics import Rubric
     from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.counts import SourceCounts
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.quality.sources import InteractionSource
+    from optiinfra_dagster.quality.window_calls import WindowCalls
     from optiinfra_dagster.storage.verdicts import Verdicts
 
 NO_KEY = (
@@ -83,63 +85,108 @@ def collect(
     if judge is None:
         return WindowResult(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
     drawn = draw(customer.id, application, provider, window, source)
-    sample, counts = drawn.sample, drawn.counts
+    counts = drawn.counts
     if not counts.records and source.is_empty(provider):
         return WindowResult(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
-    # The applications in turn, so that none starves the others where a budget ends.
-    turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
-    chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
-    store_text = application.store_text
-    providers = customer.application_providers
-    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, providers)
-    judged = judge_all(
+    chosen = _in_turns(drawn)
+    allowance = Allowance.of_window(
+        judge.day, judge.late_share, window, now(), provider, customer.application_providers
+    )
+    answers = judge_all(
         customer.id, chosen, judge, verdicts,
-        store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
+        store_text=application.store_text, now=now, allowance=allowance, own=application.rubrics,
     )  # fmt: skip
-
-    scored: list[tuple[Interaction, Verdict]] = []
-    by_rubrics: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
-    rows: list[ApplicationRow] = []
-    lacking: list[Verdict] = []
-    for interaction in chosen:
-        verdict, by_own = judged.of(customer.id, judge.version, interaction, application.rubrics)
-        scored.append((interaction, verdict))
-        rows += metric_rows(customer.id, interaction, application, verdict, by_own)
-        given = [one for one in by_own.values() if one is not None]
-        by_rubrics[interaction.application_id, interaction.model_name] += given
-        lacking += [one for one in (verdict, *given) if one.failure][:1]
-    prices = {price.model: price for price in application.token_prices}
-    for (application_id, model), population in sorted(sample.populations.items()):
-        group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
-        rows.append(
-            sample_row(
-                window, application_id, model, population, group,
-                sample.tokens(application_id, model), prices.get(model), by_rubrics[application_id, model],
-            )
-        )  # fmt: skip
-    rows += drawn.usage.rows(window, prices)
+    judged = [
+        _Judged(interaction, *answers.of(customer.id, judge.version, interaction, application.rubrics))
+        for interaction in chosen
+    ]
+    rows = [
+        row
+        for one in judged
+        for row in metric_rows(customer.id, one.interaction, application, one.verdict, one.by_rubric)
+    ]
+    rows += _sample_rows(window, application, drawn, judged)
     rows.append(ApplicationRow("source", window, details=_source_details(counts, drawn.feedback.evaluations)))
-    table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
-    if said := list(drawn.feedback.rows()):  # by no judge
-        table = pa.concat_tables([table, application_rows(customer.id, provider, window, said, "", "", now())])
-    others = SecondOpinions()
+    opinions = SecondOpinions()
     if second is not None:
-        others = second.opinions(customer.id, application, scored, verdicts, allowance, now)
-    if others.rows:
-        of_second = application_rows(customer.id, provider, window, others.rows, others.model, others.version, now())
-        table = pa.concat_tables([table, of_second])
-    judging = explain(lacking, len(scored), judge, judged.reasons)
-    error = " ".join(text for text in (explain_unread(counts), judging) if text)
+        pairs = [(one.interaction, one.verdict) for one in judged]
+        opinions = second.opinions(customer.id, application, pairs, verdicts, allowance, now)
+    tables = [
+        application_rows(customer.id, provider, window, of_one, model, version, now())
+        for of_one, model, version in (
+            (rows, judge.model, judge.version),
+            (list(drawn.feedback.rows()), "", ""),  # by no judge
+            (opinions.rows, opinions.model, opinions.version),
+        )
+        if of_one
+    ]
+    failed = [one.failed for one in judged if one.failed is not None]
+    unanswered = explain(failed, len(chosen), judge, answers.reasons)
+    error = " ".join(text for text in (explain_unread(counts), unanswered) if text)
     return WindowResult(
         SliceStatus.PARTIAL if error else SliceStatus.OK,
-        table,
-        error=f"{error} {others.error}".strip(),
+        pa.concat_tables(tables),
+        error=f"{error} {opinions.error}".strip(),
         # What cannot be read stays so until the file changes, which is found without being asked for.
-        permanent=bool(error) and is_final(lacking),
-        api_calls=judged.requests + others.requests,
-        judge_usd=judged.usd + others.usd,
+        permanent=bool(error) and is_final(failed),
+        api_calls=answers.requests + opinions.requests,
+        judge_usd=answers.usd + opinions.usd,
         ids=drawn.ids,
     )
+
+
+def _in_turns(drawn: WindowCalls) -> list[Interaction]:
+    """The chosen interactions, one of each application in turn: none starves the others where a budget ends."""
+    sample = drawn.sample
+    turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
+    return [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A sampled interaction with its verdicts: by our metrics, and by each of the customer's rubrics.
+
+    A rubric without a verdict was not asked about, because the interaction lacks what it needs.
+    """
+
+    interaction: Interaction
+    verdict: Verdict
+    by_rubric: Mapping[Rubric, Verdict | None]
+
+    @property
+    def own_verdicts(self) -> list[Verdict]:
+        """The verdicts by the customer's rubrics that were asked about."""
+        return [verdict for verdict in self.by_rubric.values() if verdict is not None]
+
+    @property
+    def failed(self) -> Verdict | None:
+        """The first of the verdicts that the judge did not give; None where it gave all."""
+        return next((verdict for verdict in (self.verdict, *self.own_verdicts) if verdict.failure), None)
+
+
+def _sample_rows(
+    window: datetime, application: Application, drawn: WindowCalls, judged: Sequence[_Judged]
+) -> Iterator[ApplicationRow]:
+    """The rows of the samples, one of each application and model, and those of the tokens that were used."""
+    sample = drawn.sample
+    prices = {price.model: price for price in application.token_prices}
+    for (application_id, model), population in sorted(sample.populations.items()):
+        group = [
+            one
+            for one in judged
+            if (one.interaction.application_id, one.interaction.model_name) == (application_id, model)
+        ]
+        yield sample_row(
+            window,
+            application_id,
+            model,
+            population,
+            [(one.interaction, one.verdict) for one in group],
+            sample.tokens(application_id, model),
+            prices.get(model),
+            [verdict for one in group for verdict in one.own_verdicts],
+        )
+    yield from drawn.usage.rows(window, prices)
 
 
 def _source_details(counts: SourceCounts, evaluations: int) -> dict[str, object]:

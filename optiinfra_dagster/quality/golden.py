@@ -53,7 +53,7 @@ ByRubric = dict["Rubric | None", "Verdict | None"]
 OWNER = "golden_set"  # whose verdicts and budget these are; no customer's id holds an underscore
 MOST_FAILED = 0.1  # of the set: with more, the figures would be of what happened to be judged
 AT_ONCE = 500  # interactions; the judge's time limit is for so many
-MISTAKES_TOLD = 10
+MISTAKES_SHOWN = 10
 
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
@@ -136,7 +136,7 @@ def load(path: Path, customers: Iterable[Customer] = ()) -> GoldenSet:
     """Read a golden set; the rubrics are those of the customers.
 
     Raises:
-        ConfigError: the file cannot be read, is empty, or has wrong lines; their numbers are told, never their texts.
+        ConfigError: the file cannot be read, is empty, or has wrong lines; it names their numbers, never their texts.
     """
     try:
         content = path.read_bytes()
@@ -146,9 +146,9 @@ def load(path: Path, customers: Iterable[Customer] = ()) -> GoldenSet:
         raise ConfigError(
             f"The golden set {path} cannot be read: {reason}. Correct OPTIINFRA_GOLDEN_SET or the file."
         ) from None
-    of_customer = {one.id: one.application.rubrics if one.application else () for one in customers}
-    interactions, labels, rubrics, ids, mistakes = [], [], [], set(), []
-    left_out: Counter[str] = Counter()
+    rubrics_of = {one.id: one.application.rubrics if one.application else () for one in customers}
+    labelled: list[_Labelled] = []
+    mistakes: list[str] = []
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -157,35 +157,62 @@ def load(path: Path, customers: Iterable[Customer] = ()) -> GoldenSet:
         except ValidationError as error:
             mistakes.append(f"line {number}: {_mistake(error)}")
             continue
-        customer = line.customer or line.id.partition("/")[0]
-        own = of_customer.get(customer, ())
-        labelled: dict[Scale, Any] = {
-            Scale(name): label for name, label in line.labels.model_dump(exclude={"rubrics"}, exclude_none=True).items()
-        }
-        told = {name: label for name, label in (line.labels.rubrics or {}).items() if label is not None}
-        if not labelled and not told:
-            mistakes.append(f"line {number}: labels is empty")
-        ids.add(line.id)
-        by_name = {rubric.name: Scale("", rubric) for rubric in own}
-        left_out.update(f"{customer or 'no customer'}: {name}" for name in told.keys() - by_name.keys())
-        of_rubrics = {by_name[name]: label for name, label in told.items() if name in by_name}
-        mistakes += [
-            f"line {number}: labels.rubrics.{scale.rubric.name}: {_how_to_label(scale.rubric)}"
-            for scale, label in of_rubrics.items()
-            if scale.rubric is not None and not scale.takes(label)
-        ]
-        if labelled or of_rubrics:
-            interactions.append(_interaction(number, line))
-            labels.append(labelled | of_rubrics)
-            rubrics.append(tuple(own) if of_rubrics else ())
+        one = _labelled(number, line, rubrics_of)
+        labelled.append(one)
+        mistakes += [f"line {number}: {mistake}" for mistake in one.mistakes]
     if mistakes:
-        more = f"\nand {len(mistakes) - MISTAKES_TOLD} more" if len(mistakes) > MISTAKES_TOLD else ""
-        shown = "\n".join(mistakes[:MISTAKES_TOLD])
+        more = f"\nand {len(mistakes) - MISTAKES_SHOWN} more" if len(mistakes) > MISTAKES_SHOWN else ""
+        shown = "\n".join(mistakes[:MISTAKES_SHOWN])
         raise ConfigError(f"The golden set {path} has wrong lines:\n{shown}{more}")
-    if not interactions:
+    usable = [one for one in labelled if one.labels]
+    if not usable:
         raise ConfigError(f"The golden set {path} is empty: write one labelled interaction per line.")
-    digest = blake2b(content, digest_size=8).hexdigest()
-    return GoldenSet(interactions, labels, rubrics, digest, frozenset(ids - {""}), left_out)
+    return GoldenSet(
+        [one.interaction for one in usable],
+        [one.labels for one in usable],
+        [one.rubrics for one in usable],
+        digest=blake2b(content, digest_size=8).hexdigest(),
+        ids=frozenset(one.id for one in labelled if one.id),
+        left_out=Counter(name for one in labelled for name in one.left_out),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A line of a golden set. `left_out` are its labels of rubrics that the customers file does not have."""
+
+    id: str
+    interaction: Interaction
+    labels: Mapping[Scale, Any]
+    rubrics: tuple[Rubric, ...]
+    left_out: Sequence[str]
+    mistakes: Sequence[str]
+
+
+def _labelled(number: int, line: _Line, rubrics_of: Mapping[str, Sequence[Rubric]]) -> _Labelled:
+    """A line with its labels by scale, those of the customer's rubrics among them."""
+    customer = line.customer or line.id.partition("/")[0]
+    rubrics = rubrics_of.get(customer, ())
+    by_name = {rubric.name: Scale("", rubric) for rubric in rubrics}
+    of_metrics: dict[Scale, Any] = {
+        Scale(name): label for name, label in line.labels.model_dump(exclude={"rubrics"}, exclude_none=True).items()
+    }
+    own = {name: label for name, label in (line.labels.rubrics or {}).items() if label is not None}
+    of_rubrics: dict[Scale, Any] = {by_name[name]: label for name, label in own.items() if name in by_name}
+    mistakes = [] if of_metrics or own else ["labels is empty"]
+    mistakes += [
+        f"labels.rubrics.{scale.rubric.name}: {_how_to_label(scale.rubric)}"
+        for scale, label in of_rubrics.items()
+        if scale.rubric is not None and not scale.takes(label)
+    ]
+    return _Labelled(
+        line.id,
+        _interaction(number, line),
+        of_metrics | of_rubrics,
+        tuple(rubrics) if of_rubrics else (),
+        [f"{customer or 'no customer'}: {name}" for name in own if name not in by_name],
+        mistakes,
+    )
 
 
 def _how_to_label(rubric: Rubric) -> str:
