@@ -76,7 +76,7 @@ def _of_customer(
     client: Client, settings: Settings, customer: Customer, now: datetime, tell: Callable[[Exception], None]
 ) -> dict[str, Any]:
     # These load Dagster, which readers do without.
-    from optiinfra_dagster.automation.status import of_ledger, sections
+    from optiinfra_dagster.automation.status import ledger_facts, sections
     from optiinfra_dagster.automation.status.items import Item
 
     private, parts, of, ids = (
@@ -86,12 +86,12 @@ def _of_customer(
         [customer.id],
     )
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
-    facts = parts.look("the newest windows", lambda: of_ledger.read_collections(*of))
-    sections_of: dict[Item, Callable[[of_ledger.Facts], Section]] = {
+    facts = parts.look("the newest windows", lambda: ledger_facts.read_collections(*of))
+    sections_of: dict[Item, Callable[[ledger_facts.Facts], Section]] = {
         Item.COLLECTIONS: lambda facts: sections.collections(facts, settings, None, now),
         Item.CUSTOMERS: lambda facts: sections.customers(facts, settings, now),
-        Item.GAPS: lambda facts: sections.gaps(of_ledger.read_gaps(*of), facts.failing),
-        Item.BUDGETS: lambda facts: sections.budgets(facts, of_ledger.read_spending(*of), settings),
+        Item.GAPS: lambda facts: sections.gaps(ledger_facts.read_gaps(*of), facts.failing),
+        Item.BUDGETS: lambda facts: sections.budgets(facts, ledger_facts.read_spending(*of), settings),
     }
     items = []
     for item, make in sections_of.items():
@@ -103,8 +103,8 @@ def _of_customer(
         )
         state, more = (one.state.value, one.more) if one is not None else (UNKNOWN, 0)
         items.append({"item": item.value, "state": state, "details": details, "more": more})
-    costs = parts.look("unusual costs", lambda: of_ledger.unusual_costs(client, ids, newest)) or ()
-    worse = parts.look("worse answers", lambda: of_ledger.quality_worse(client, ids, newest)) or ()
+    costs = parts.look("unusual costs", lambda: ledger_facts.unusual_costs(client, ids, newest)) or ()
+    worse = parts.look("worse answers", lambda: ledger_facts.quality_worse(client, ids, newest)) or ()
     unusual = [*sections.unusual_costs(costs), *sections.worse_quality(worse)]
     return {
         "customer": customer.id,

@@ -11,7 +11,7 @@ from optiinfra_dagster.automation.run_tags import windows_of_run
 from optiinfra_dagster.model import markdown, windows
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.text import shortened
-from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
+from optiinfra_dagster.storage.slice_report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings

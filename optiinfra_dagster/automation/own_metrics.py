@@ -27,7 +27,7 @@ from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.schedules import GOING
-from optiinfra_dagster.automation.status import of_dagster, of_ledger
+from optiinfra_dagster.automation.status import dagster_facts, ledger_facts
 from optiinfra_dagster.automation.status.gather import open_instance
 from optiinfra_dagster.automation.status.items import Kind
 from optiinfra_dagster.model import windows
@@ -56,8 +56,8 @@ Values = Mapping[tuple[str, ...], "int | float | Decimal"]  # by the values of t
 class _Ledger:
     """What ClickHouse tells; the first three are None where the customers file cannot be used."""
 
-    families: tuple[of_ledger.Family, ...] | None
-    gaps: tuple[of_ledger.Gap, ...] | None
+    families: tuple[ledger_facts.Family, ...] | None
+    gaps: tuple[ledger_facts.Gap, ...] | None
     wanted: frozenset[tuple[str, str, str]] | None  # provider, family and customer
     attempts: Sequence[Sequence[Any]]  # as attempts_since.sql has them
     judged: Sequence[Sequence[Any]]  # as judged_since.sql has them
@@ -150,8 +150,8 @@ class OwnMetrics(Collector):
             for family in families
             if customer.collects(provider, family)
         )
-        facts = of_ledger.read_collections(client, customers, self._settings, now)
-        gaps = of_ledger.read_gaps(client, customers, self._settings, now)
+        facts = ledger_facts.read_collections(client, customers, self._settings, now)
+        gaps = ledger_facts.read_gaps(client, customers, self._settings, now)
         return _Ledger(facts.families, tuple(gaps), wanted, attempts, judged)
 
     def _of_ledger(self, read: _Ledger) -> Iterator[Metric]:
@@ -182,7 +182,7 @@ class OwnMetrics(Collector):
             for gap in read.gaps:
                 owner = self._owner(gap.provider, gap.family, gap.customer)
                 missing[owner] = missing.get(owner, 0) + gap.windows
-            what = f"Windows of the last {of_ledger.GAPS_LOOKBACK_TEXT} that are not there and will not be fetched."
+            what = f"Windows of the last {ledger_facts.GAPS_LOOKBACK_TEXT} that are not there and will not be fetched."
             yield _gauge("gap_windows", what, of_slice, missing)
 
     def _judging(self, read: _Ledger) -> Iterator[Metric]:
@@ -225,7 +225,7 @@ class OwnMetrics(Collector):
         lasted: dict[tuple[str, ...], float] = {}
         used: dict[tuple[str, ...], float] = {}
         for job in (*map(collection_job, FAMILIES_OF), READERS_JOB):
-            for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=of_dagster.ENDED), limit=1):
+            for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=dagster_facts.ENDED), limit=1):
                 if record.start_time and record.end_time:
                     lasted[job,] = record.end_time - record.start_time
                 if (cpu := self._cpu_of(instance, job, record.dagster_run.run_id)) is not None:
@@ -257,7 +257,7 @@ def _cpu_seconds(instance: dg.DagsterInstance, run_id: str) -> float | None:
     return sum(float(str(value)) for value in told.values()) if told else None
 
 
-def _families(families: Sequence[of_ledger.Family]) -> Iterator[Metric]:
+def _families(families: Sequence[ledger_facts.Family]) -> Iterator[Metric]:
     newest: dict[tuple[str, ...], float] = {}
     stand: dict[tuple[str, ...], int] = {}
     for one in families:

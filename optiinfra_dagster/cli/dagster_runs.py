@@ -29,7 +29,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.background import in_background
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
-from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
+from optiinfra_dagster.storage.slice_report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
     from pathlib import Path

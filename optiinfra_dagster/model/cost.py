@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
 from optiinfra_dagster.model.errors import Cause
-from optiinfra_dagster.model.months import first_of_month
+from optiinfra_dagster.model.months import first_of_month, start_of_month
 from optiinfra_dagster.model.problems import Problem
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ class Component:
         whole = Decimal(length // timedelta(minutes=1)) / 60
         if not self.monthly_hours:
             return whole
-        month = first_of_month(start).replace(hour=0, minute=0, second=0, microsecond=0)
+        month = start_of_month(start)
         made = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
         begun = made if month < made <= start else month
         left = self.monthly_hours - Decimal((start - begun) // timedelta(minutes=1)) / 60

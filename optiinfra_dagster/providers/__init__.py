@@ -1,1 +1,1 @@
-"""Folders, one per cloud. Each knows its SDK and yields the typed rows of `types`; none knows Dagster or ClickHouse."""
+"""The clouds, a folder each, and what they share. A cloud's folder knows its SDK and yields typed rows of `model`."""

@@ -295,7 +295,7 @@ def score(
 def _parts(rubrics: Sequence[tuple[Rubric, ...]]) -> Iterator[tuple[Sequence[int], tuple[Rubric, ...]]]:
     """The places of interactions that are asked about at once, and by which rubrics."""
     for own in dict.fromkeys(rubrics):
-        places = [place for place, of_place in enumerate(rubrics) if of_place == own]
+        places = [place for place, host_facts in enumerate(rubrics) if host_facts == own]
         for at in range(0, len(places), AT_ONCE):
             yield places[at : at + AT_ONCE], own
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.storage import as_of, as_of_views, lines, readers
+from optiinfra_dagster.storage import as_of, as_of_views, readers, text_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,13 +141,13 @@ def write(client: Client, wanted: ChargeFilter, version: str, path: Path, *, emb
             )
         else:
             settings, format_, head = dict(_SETTINGS), FORMATS[ending], b""
-            if not lines.takes_settings(client):
+            if not text_expressions.takes_settings(client):
                 settings = {}
                 if ending == "csv":
                     types = readers.columns(client, VERSIONS[version])
-                    line = lines.csv_line(types.items(), by_default=True)
+                    line = text_expressions.csv_line(types.items(), by_default=True)
                     rows = rows.replace("SELECT *", f"SELECT {line}", 1)
-                    format_, head = lines.FORMAT, ",".join(f'"{name}"' for name in types).encode() + b"\n"
+                    format_, head = text_expressions.FORMAT, ",".join(f'"{name}"' for name in types).encode() + b"\n"
             stream: Any = client.raw_stream(rows, wanted.parameters, settings=settings, fmt=format_)
             with stream, part.open("wb") as file:
                 file.write(head)

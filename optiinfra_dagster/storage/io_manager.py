@@ -19,7 +19,7 @@ from optiinfra_dagster.model.slices import PublishedWindows, SliceResult, SliceS
 from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.reader_writer import compute
-from optiinfra_dagster.storage.report import Report
+from optiinfra_dagster.storage.slice_report import Report
 from optiinfra_dagster.storage.sql import reader_types
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from optiinfra_dagster.model.months import start_of_month
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
 from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.model.windows import WINDOW
@@ -260,7 +261,7 @@ class MonthSpend:
 
 def spent_this_month(client: Client, provider: str, customers: Sequence[str], now: datetime) -> dict[str, MonthSpend]:
     """The cost of the calls of this calendar month (UTC) by customer; one that is not there spent nothing."""
-    begin = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    begin = start_of_month(now.astimezone(UTC))
     rows = client.query(
         read_sql("queries/spent_since"),
         parameters={"provider": provider, "customers": list(customers), "begin": int(begin.timestamp())},

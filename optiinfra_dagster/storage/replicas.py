@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.lines import takes_settings
+from optiinfra_dagster.storage.text_expressions import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

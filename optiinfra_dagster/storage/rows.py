@@ -1,8 +1,7 @@
-"""The row schema of each metrics table, written once, and the functions that turn typed rows into it.
+"""Typed rows as Arrow tables in the schemas of `schema.py`.
 
-The types are Arrow's; `sql/schema/` holds the same columns as ClickHouse types and a test compares the two. The column
-`batch` is the storage's own and is added when a slice is written. Times are UTC, money is decimal, units are those of
-the metric catalogue.
+The column `batch` is the storage's own and is added when a slice is written. Times are UTC, money is decimal, units are
+those of the metric catalogue.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The row schema of each table, written once, as Arrow types."""
+"""The row schema of each table, written once, as Arrow types.
+
+`sql/schema/` holds the same columns as ClickHouse types, and a test compares the two.
+"""
 
 from __future__ import annotations
 

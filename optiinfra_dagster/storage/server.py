@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.lines import takes_settings
 from optiinfra_dagster.storage.profile import set_back
+from optiinfra_dagster.storage.text_expressions import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

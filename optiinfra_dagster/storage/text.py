@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import IO, TYPE_CHECKING
 
-from optiinfra_dagster.storage import lines
+from optiinfra_dagster.storage import text_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +54,9 @@ def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded:
     harmless = {name: _harmless(name) for name, kind in statement.types.items() if kind in _TEXTS}
     replaced = [*known, *(f"{text} AS {name}" for name, text in harmless.items())]
     columns, format_ = f"* REPLACE ({', '.join(replaced)})" if replaced else "*", "CSV"
-    if not (by_settings := lines.takes_settings(client)):
-        columns = lines.csv_line((harmless.get(name, name), kind) for name, kind in statement.types.items())
-        format_ = lines.FORMAT
+    if not (by_settings := text_expressions.takes_settings(client)):
+        columns = text_expressions.csv_line((harmless.get(name, name), kind) for name, kind in statement.types.items())
+        format_ = text_expressions.FORMAT
     sql = statement.select(columns) + (_settings(embedded) if by_settings else "")
     with client.raw_stream(sql, statement.parameters, fmt=format_) as stream:
         while chunk := stream.read(_CHUNK):
@@ -67,7 +67,7 @@ def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded:
 
 def write_json(client: Client, statement: Statement, out: IO[bytes], *, embedded: bool) -> bool:
     """Write an array with an object for each row, each on a line of its own; true if there is any row."""
-    by_settings = lines.takes_settings(client)
+    by_settings = text_expressions.takes_settings(client)
     sql = statement.select(_object(statement.types, by_settings=by_settings))
     sql += _settings(embedded) if by_settings else ""
     found, rest = False, b""
@@ -112,7 +112,7 @@ def _object(types: Mapping[str, str], *, by_settings: bool) -> str:
         if holds_json:
             members += [f"""'"{name}":' || {_as_json(name)}""" for name in names]
         elif not by_settings:
-            members += [f"""'"{name}":' || {lines.json_value(name, types[name])}""" for name in names]
+            members += [f"""'"{name}":' || {text_expressions.json_value(name, types[name])}""" for name in names]
         else:
             members.append(f"substring(toJSONString(tuple({', '.join(names)})), 2, -1)")  # without the braces
     listed = " || ',' || ".join(members)

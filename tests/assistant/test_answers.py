@@ -258,8 +258,8 @@ def test_a_part_of_the_status_that_fails_hides_no_other(world: World, monkeypatc
 
     whole = world.ask("status")
     said = len(world.said)
-    monkeypatch.setattr("optiinfra_dagster.automation.status.of_ledger.read_gaps", fail)
-    monkeypatch.setattr("optiinfra_dagster.automation.status.of_ledger.quality_worse", fail)
+    monkeypatch.setattr("optiinfra_dagster.automation.status.ledger_facts.read_gaps", fail)
+    monkeypatch.setattr("optiinfra_dagster.automation.status.ledger_facts.quality_worse", fail)
     found = world.ask("status")
     (acme,) = found["customers"]
     assert (found["complete"], acme["not_known"]) == (False, ["gaps", "worse answers"])

@@ -15,11 +15,11 @@ from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.automation.jobs import collection_job
 from optiinfra_dagster.automation.repair_plan import Repair
-from optiinfra_dagster.automation.status import of_ledger
+from optiinfra_dagster.automation.status import ledger_facts
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage.report import Report
+from optiinfra_dagster.storage.slice_report import Report
 from tests.automation.conftest import Ledger, before
 from tests.support.spine import fleet, newest_window, world
 
@@ -237,10 +237,10 @@ def test_a_run_that_begins_too_late_for_an_inventory_leaves_a_gap_and_fails_nobo
     assert (found.metadata["customers_missing"].value, found.metadata["customers_with_a_gap"].value) == ("none", "acme")
     customers, now = load_customers(spine.settings.customers_path), datetime.now(UTC)
     with spine.clickhouse.session() as client:
-        facts = of_ledger.read_facts(client, customers, spine.settings, now)
-        (gap,) = of_ledger.read_gaps(client, customers, spine.settings, now)
+        facts = ledger_facts.read_facts(client, customers, spine.settings, now)
+        (gap,) = ledger_facts.read_gaps(client, customers, spine.settings, now)
     assert not facts.failing
-    assert gap == of_ledger.Gap("acme", "aws", "resource", 1, late, late)
+    assert gap == ledger_facts.Gap("acme", "aws", "resource", 1, late, late)
 
 
 def test_a_customer_that_was_added_while_a_window_was_collected_is_not_missing(

@@ -28,9 +28,9 @@ from dagster_shared.error import SerializableErrorInfo
 from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.status import asset as status_asset
 from optiinfra_dagster.automation.status import show
+from optiinfra_dagster.automation.status.dagster_facts import LONGEST_BETWEEN_TICKS
 from optiinfra_dagster.automation.status.gather import Look, look, open_instance
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status, was_looked_at
-from optiinfra_dagster.automation.status.of_dagster import LONGEST_BETWEEN_TICKS
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse

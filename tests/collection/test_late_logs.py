@@ -28,7 +28,7 @@ from tests.support.samples import select
 from tests.support.spine import Spine
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.storage.report import Report
+    from optiinfra_dagster.storage.slice_report import Report
 
 W = windows.WINDOW
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

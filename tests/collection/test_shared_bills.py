@@ -22,7 +22,7 @@ from tests.support.spine import fleet, newest_window
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
-    from optiinfra_dagster.storage.report import Report
+    from optiinfra_dagster.storage.slice_report import Report
     from tests.collection.conftest import StartLab
     from tests.support.spine import Spine
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.automation.status import of_ledger, sections
+from optiinfra_dagster.automation.status import ledger_facts, sections
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.model.text import to_json
@@ -448,8 +448,8 @@ def test_a_day_that_is_not_over_has_figures_and_no_verdict(told: ClickHouse) -> 
 
 def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
     with told.session() as client:
-        found = of_ledger.quality_worse(client, ["steady", "worse", "one of two models"], TODAY + 10 * HOUR)
-        assert of_ledger.quality_worse(client, ["worse"], TODAY + 5 * D) == []
+        found = ledger_facts.quality_worse(client, ["steady", "worse", "one of two models"], TODAY + 10 * HOUR)
+        assert ledger_facts.quality_worse(client, ["worse"], TODAY + 5 * D) == []
     troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(found)}
     assert troubles.keys() == {
         "quality_worse/one of two models/aws/application/chat:toxicity",

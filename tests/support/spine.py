@@ -17,8 +17,8 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse, fetch
-from optiinfra_dagster.storage.report import Report
 from optiinfra_dagster.storage.schema import DATASETS
+from optiinfra_dagster.storage.slice_report import Report
 from optiinfra_dagster.storage.writer import Writer, by_dataset
 from tests.support.engines import copy_migrated
 

@@ -152,7 +152,7 @@ def test_what_was_published_then_is_never_said_to_be_changed(clickhouse: ClickHo
     at = windows.from_key(WINDOW)
     with clickhouse.session() as client:
         for name, dataset in schema.DATASETS.items():
-            of = slices.of_ledger(client, name, ("acme", "aws"), at - timedelta(days=90), at + timedelta(days=1))
+            of = slices.slices_tried(client, name, ("acme", "aws"), at - timedelta(days=90), at + timedelta(days=1))
             published = [one for one in of["aws"] if one.batch]
             verdicts[name] = set(checksums.check(client, dataset, ("acme", "aws"), published).verdicts)
     assert verdicts == {

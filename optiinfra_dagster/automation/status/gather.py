@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 import yaml
@@ -19,7 +19,7 @@ import yaml
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.alerting.sinks import sinks_of, unheard
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
-from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
+from optiinfra_dagster.automation.status import dagster_facts, host_facts, ledger_facts, sections
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import BusyError, ConfigError, OptiInfraError
@@ -45,7 +45,7 @@ class Look:
     migrates: bool = False  # an embedded place is brought up to date, as by every sensor
     check_keys: Sequence[dg.AssetCheckKey] = ()
     remembered: LedgerCache | None = None
-    gaps: tuple[datetime, tuple[of_ledger.Gap, ...]] | None = field(default=None, init=False)
+    gaps: tuple[datetime, tuple[ledger_facts.Gap, ...]] | None = field(default=None, init=False)
     busy_since: datetime | None = field(default=None, init=False)  # since when every look found the engine held
 
 
@@ -53,7 +53,7 @@ def look(
     settings: Settings, clickhouse: ClickHouse, instance: dg.DagsterInstance | str, now: datetime, how: Look
 ) -> Status:
     """How everything stands. `instance` is Dagster's, or why there is none."""
-    file, customers = of_place.customers_file(settings)
+    file, customers = host_facts.customers_file(settings)
     of_clickhouse, from_ledger = _ledger(settings, clickhouse, customers, now, how)
     found: dict[Item, Section] = {file.item: file, of_clickhouse.item: of_clickhouse, **from_ledger}
     housekeeping = None
@@ -61,14 +61,14 @@ def look(
         for item in (Item.DAEMONS, Item.TICKS, Item.RUNS):
             found[item] = unread(item, instance)
     else:
-        found[Item.DAEMONS] = guarded(Item.DAEMONS, lambda: of_dagster.daemons(instance, now))
-        found[Item.TICKS] = guarded(Item.TICKS, lambda: of_dagster.ticks(instance, now))
+        found[Item.DAEMONS] = guarded(Item.DAEMONS, lambda: dagster_facts.daemons(instance, now))
+        found[Item.TICKS] = guarded(Item.TICKS, lambda: dagster_facts.ticks(instance, now))
         found[Item.RUNS] = guarded(Item.RUNS, lambda: _runs(instance, settings, how, now))
         with suppress(Exception):  # what is wrong with it stands in the lines above
-            housekeeping = of_dagster.last_housekeeping(instance)
+            housekeeping = dagster_facts.last_housekeeping(instance)
         found[Item.ALERTS] = guarded(Item.ALERTS, lambda: _alerts(instance, settings, customers or (), now))
     found[Item.DISK] = guarded(
-        Item.DISK, lambda: of_place.disk(settings, clickhouse, housekeeping, now, with_parts=how.whole)
+        Item.DISK, lambda: host_facts.disk(settings, clickhouse, housekeeping, now, with_parts=how.whole)
     )
     return Status(now, tuple(found[item] for item in Item if item in found))
 
@@ -159,8 +159,8 @@ def guarded(item: Item, make: Callable[[], Section]) -> Section:
 
 
 def _runs(instance: dg.DagsterInstance, settings: Settings, how: Look, now: datetime) -> Section:
-    runs = of_dagster.runs(instance, settings.dagster_home, now)
-    failing = of_dagster.failing_checks(instance, how.check_keys) if how.check_keys else []
+    runs = dagster_facts.runs(instance, settings.dagster_home, now)
+    failing = dagster_facts.failing_checks(instance, how.check_keys) if how.check_keys else []
     return replace(runs, troubles=(*runs.troubles, *failing))
 
 
@@ -174,23 +174,28 @@ def _ledger(
     try:
         if customers is None:
             with clickhouse.session(migrated=False) as client:
-                state, _ = of_place.clickhouse_state(client, clickhouse)
-            told = state, _unread("the customers file cannot be used")
+                state, _ = host_facts.clickhouse_state(client, clickhouse)
+            sections_read = state, _unread("the customers file cannot be used")
         else:
-            told = _read(settings, clickhouse, customers, now, how)
+            sections_read = _read(settings, clickhouse, customers, now, how)
     except BusyError as error:
         how.busy_since = how.busy_since or now
-        lost = of_place.clickhouse_lost(clickhouse, str(error))
+        lost = host_facts.clickhouse_lost(clickhouse, str(error))
         # A long write is no trouble; somebody who never lets go is.
         lasts = now - how.busy_since >= LONG_BUSY
         return replace(lost, troubles=lost.troubles if lasts else (), unread=not lasts), _unread("ClickHouse is in use")
     except OptiInfraError as error:
-        return of_place.clickhouse_lost(clickhouse, str(error)), _unread("ClickHouse cannot be used")
+        return host_facts.clickhouse_lost(clickhouse, str(error)), _unread("ClickHouse cannot be used")
     except Exception as error:  # noqa: BLE001 - whatever is broken must not hide the other items
         reason = f"{clickhouse.place} cannot be used: {_reason(error)}"
-        return of_place.clickhouse_lost(clickhouse, reason), _unread("ClickHouse cannot be used")
+        return host_facts.clickhouse_lost(clickhouse, reason), _unread("ClickHouse cannot be used")
     how.busy_since = None
-    return told
+    return sections_read
+
+
+_LedgerRead: TypeAlias = (
+    "tuple[Section, ledger_facts.Facts | None, tuple[ledger_facts.Gap, ...], ledger_facts.BudgetUse | None]"
+)
 
 
 def _read(
@@ -199,27 +204,29 @@ def _read(
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     remembered = how.remembered or LedgerCache(clickhouse)
 
-    def load() -> tuple[Section, of_ledger.Facts | None, tuple[of_ledger.Gap, ...], of_ledger.BudgetUse | None]:
+    def load() -> _LedgerRead:
         with clickhouse.session(migrated=how.migrates and clickhouse.embedded) as client:
-            state, is_readable = of_place.clickhouse_state(client, clickhouse)
+            state, is_readable = host_facts.clickhouse_state(client, clickhouse)
             if not is_readable:
                 return state, None, (), None
-            facts = of_ledger.read_facts(client, customers, settings, now)
+            facts = ledger_facts.read_facts(client, customers, settings, now)
             hour = now.replace(minute=0, second=0, microsecond=0)
             if how.gaps is None or how.gaps[0] != hour or how.whole:  # what is older than a day changes seldom
-                how.gaps = hour, tuple(of_ledger.read_gaps(client, customers, settings, now))
-            spending = of_ledger.read_spending(client, customers, settings, now) if how.whole else None
+                how.gaps = hour, tuple(ledger_facts.read_gaps(client, customers, settings, now))
+            spending = ledger_facts.read_spending(client, customers, settings, now) if how.whole else None
         return state, facts, how.gaps[1], spending
 
     state, facts, gaps, spending = remembered.get((newest, tuple(customers)), now, load)
     if facts is None:
         return state, _unread(state.text)
-    changed = of_place.file_changed(settings)
+    changed = host_facts.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
     of_readers = (*sections.unusual_costs(facts.unusual), *sections.worse_quality(facts.worse))
-    told = sections.without_readers(replace(collections, troubles=(*collections.troubles, *of_readers)), facts.unread)
+    collections = sections.without_readers(
+        replace(collections, troubles=(*collections.troubles, *of_readers)), facts.unread
+    )
     return state, {
-        Item.COLLECTIONS: told,
+        Item.COLLECTIONS: collections,
         Item.CUSTOMERS: sections.customers(facts, settings, now),
         Item.GAPS: sections.gaps(gaps, facts.failing),
         Item.BUDGETS: sections.budgets(facts, spending, settings),
@@ -263,8 +270,8 @@ def _alerts(instance: dg.DagsterInstance, settings: Settings, customers: Sequenc
     going_on = [one for one in book.all() if one.over is None]
     parts += [Part(State.OK, one.kind, f"since {_time(one.since)}: {one.text}") for one in going_on]
     sinks = len(sinks_of(settings, customers, lambda _: None)) - 1
-    told = f"no trouble with {counted(sinks, 'sink')} beside the log" if sinks else "nobody is told beyond the log"
-    made = section(Item.ALERTS, parts, told)
+    all_well = f"no trouble with {counted(sinks, 'sink')} beside the log" if sinks else "nobody is told beyond the log"
+    made = section(Item.ALERTS, parts, all_well)
     return replace(made, text=f"{counted(len(going_on), 'incident')} going on, {len(silenced):,} silenced; {made.text}")
 
 

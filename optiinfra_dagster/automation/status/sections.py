@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.assets.collection_assets import UPSTREAM
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, key_of, section
-from optiinfra_dagster.automation.status.of_ledger import APPLICATION_ALARMS, COST_OUTLOOK, GAPS_LOOKBACK_TEXT, LATE
+from optiinfra_dagster.automation.status.ledger_facts import APPLICATION_ALARMS, COST_OUTLOOK, GAPS_LOOKBACK_TEXT, LATE
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.automation.status.of_ledger import (
+    from optiinfra_dagster.automation.status.ledger_facts import (
         BudgetUse,
         Facts,
         Family,

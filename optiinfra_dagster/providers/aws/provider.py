@@ -101,9 +101,9 @@ class Aws(Provider[AwsAccount]):
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
         del types
-        from optiinfra_dagster.providers.aws import siblings
+        from optiinfra_dagster.providers.aws import smaller_types
 
-        return siblings.sized(resource)
+        return smaller_types.sized(resource)
 
     def list_prices(
         self,

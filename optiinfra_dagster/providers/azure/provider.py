@@ -95,9 +95,9 @@ class Azure(Provider[AzureAccount]):
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
         del types
-        from optiinfra_dagster.providers.azure import siblings
+        from optiinfra_dagster.providers.azure import smaller_types
 
-        return siblings.sized(resource)
+        return smaller_types.sized(resource)
 
     def list_prices(
         self,

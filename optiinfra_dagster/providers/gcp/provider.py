@@ -99,9 +99,9 @@ class Gcp(Provider[GcpAccount]):
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
         del types
-        from optiinfra_dagster.providers.gcp import siblings
+        from optiinfra_dagster.providers.gcp import smaller_types
 
-        return siblings.sized(resource)
+        return smaller_types.sized(resource)
 
     def list_prices(
         self,

@@ -109,15 +109,15 @@ class Vultr(Provider[VultrAccount]):
     ) -> MachineTypes:
         """The lists of plans."""
         del customer_id
-        from optiinfra_dagster.providers.vultr import siblings
+        from optiinfra_dagster.providers.vultr import smaller_types
 
-        return siblings.machine_types(accounts, kinds, meter)
+        return smaller_types.machine_types(accounts, kinds, meter)
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
-        from optiinfra_dagster.providers.vultr import siblings
+        from optiinfra_dagster.providers.vultr import smaller_types
 
-        return siblings.sized(resource, types)
+        return smaller_types.sized(resource, types)
 
     def list_prices(
         self,

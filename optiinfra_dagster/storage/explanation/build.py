@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.explanation import checksums, facts, recompute, statements, verdict
-from optiinfra_dagster.storage.explanation import slices as of_slices
 from optiinfra_dagster.storage.explanation.layers import began_at, layers_of
 from optiinfra_dagster.storage.explanation.model import Explanation, FailedAttempts, Layer, Origin, Own, own
 from optiinfra_dagster.storage.explanation.reader_inputs import DAY
 from optiinfra_dagster.storage.explanation.request import SliceAddress
-from optiinfra_dagster.storage.explanation.slices import BILLED, Beneath, Calls, Slice
+from optiinfra_dagster.storage.explanation.slices import BILLED, Beneath, Calls, Slice, slices_tried
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.readers import telling
 from optiinfra_dagster.storage.schema import APPLICATION, COST, DATASETS, PERFORMANCE
@@ -113,7 +112,7 @@ def _slice_at(client: Client, address: SliceAddress) -> Slice | None:
     """The slice as the ledger has it; None where nobody tried it, or the row is in none."""
     if not address.dataset:
         return None
-    by_provider = of_slices.of_ledger(client, address.dataset, address.owner, address.begin, address.end)
+    by_provider = slices_tried(client, address.dataset, address.owner, address.begin, address.end)
     return next((one for slices in by_provider.values() for one in slices if one.start == address.begin), None)
 
 
@@ -246,7 +245,7 @@ def _failed_since(
     for layer in (one for one in layers if not one.is_reader):
         groups = [([one for one in layer.slices if one.failed_since], False)]
         if until > now - _LATELY and layer.depth == 1:
-            newer = of_slices.of_ledger(client, layer.dataset, (owner_id, layer.provider), layer.end, now)
+            newer = slices_tried(client, layer.dataset, (owner_id, layer.provider), layer.end, now)
             groups.append(
                 ([one for one in newer.get(layer.provider, []) if one.last_status in {"failed", "budget"}], True)
             )

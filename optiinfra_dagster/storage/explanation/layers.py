@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.explanation import row_times
-from optiinfra_dagster.storage.explanation import slices as of_slices
 from optiinfra_dagster.storage.explanation.reader_inputs import DAY, spans
-from optiinfra_dagster.storage.explanation.slices import BEFORE, MISSING, NO_BILL, Beneath, Calls, Slice
+from optiinfra_dagster.storage.explanation.slices import (
+    BEFORE,
+    MISSING,
+    NO_BILL,
+    Beneath,
+    Calls,
+    Slice,
+    first_tried,
+    slices_tried,
+    with_gaps,
+)
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.schema import BILLED, DATASETS
 from optiinfra_dagster.storage.sql import readers
@@ -78,8 +87,8 @@ def _first_tried(client: Client, row: Mapping[str, Any], row_spans: Sequence[Spa
     collected = {span.what for span in row_spans if "/" not in span.what}
     computed = {_ledger_name(client, span.what) for span in row_spans if "/" in span.what}
     owner = (str(row["customer_id"]), str(row.get("provider") or ""))
-    of_datasets = of_slices.first_tried(client, collected, owner) if collected else {}
-    of_readers = of_slices.first_tried(client, computed, ("", "")) if computed else {}
+    of_datasets = first_tried(client, collected, owner) if collected else {}
+    of_readers = first_tried(client, computed, ("", "")) if computed else {}
     return of_datasets | of_readers
 
 
@@ -95,7 +104,7 @@ def _of_span(
     if span.by and isinstance(named := row.get(span.by), datetime):
         first = windows.floor_to(length, named)
         last = first + length
-    tried = of_slices.of_ledger(client, dataset, owner, first, last)
+    tried = slices_tried(client, dataset, owner, first, last)
     if span.by and not isinstance(row.get(span.by), datetime):
         tried = {provider: [one for one in slices if one.batch][-1:] for provider, slices in tried.items()}
     providers = {provider for name, provider in begins if name == dataset} or {owner[1]}
@@ -106,7 +115,7 @@ def _of_span(
         if begun is None:
             slices = []
         elif not (span.by and len(slices) == 1):
-            slices = of_slices.with_gaps(slices, first, last, length, _state_of_gap(span.what, begun))
+            slices = with_gaps(slices, first, last, length, _state_of_gap(span.what, begun))
         layers.append(
             Beneath(
                 depth=span.depth,

@@ -57,7 +57,7 @@ class Slice:
         return bool(self.batch) and self.last_status in {"failed", "budget"}
 
 
-def of_ledger(
+def slices_tried(
     client: Client, dataset: str, owner: tuple[str, str], begin: datetime, end: datetime
 ) -> dict[str, list[Slice]]:
     """The slices that were tried, by provider, in order; `owner` is a customer and a provider, empty for each of them.

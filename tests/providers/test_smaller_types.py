@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.aws import siblings as aws
-from optiinfra_dagster.providers.azure import siblings as azure
-from optiinfra_dagster.providers.gcp import siblings as gcp
+from optiinfra_dagster.providers.aws import smaller_types as aws
+from optiinfra_dagster.providers.azure import smaller_types as azure
+from optiinfra_dagster.providers.gcp import smaller_types as gcp
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.providers.sizing import BURSTABLE, NO_FAMILY, SMALLEST, WITH_ACCELERATORS
-from optiinfra_dagster.providers.vultr import siblings as vultr
+from optiinfra_dagster.providers.vultr import smaller_types as vultr
 from tests.support.samples import resource
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the ledger tells of collections, gaps and budgets; and what its readers tell of unusual costs.
+"""Facts from the ledger: collections, gaps and budgets; and from readers: unusual costs and answers that got worse.
 
 Whatever is well is only counted inside ClickHouse, so that a tick costs the same with 1,000 customers and after a year.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from optiinfra_dagster.automation.repair_plan import repair_lookback
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.months import start_of_month
 from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF
 from optiinfra_dagster.storage.sql import read_sql
 
@@ -145,7 +146,7 @@ class BudgetUse:
 
 
 def read_facts(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
-    """How the newest windows stand: of what is well only how much, of all else who and why.
+    """The state of the newest windows: what is well is only counted, all else is named with its error.
 
     A reader's view that is broken hides only what that reader tells.
     """
@@ -173,7 +174,7 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
 
 
 def read_collections(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
-    """The same by the ledger alone: nothing of what readers tell."""
+    """The state of the newest windows by the ledger alone, without what readers tell."""
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     collecting = [customer for customer in customers if not customer.paused]
     ids = sorted(customer.id for customer in collecting)
@@ -341,7 +342,7 @@ def read_spending(client: Client, customers: Sequence[Customer], settings: Setti
         for customer in customers
         if customer.monthly_api_budget_usd is not None and not customer.paused
     }
-    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month = start_of_month(now.astimezone(UTC))
     rows = (
         client.query(
             read_sql("queries/status_spent"),

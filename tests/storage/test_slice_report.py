@@ -7,7 +7,7 @@ from datetime import timedelta
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage.report import MOST_CUSTOMERS, Report
+from optiinfra_dagster.storage.slice_report import MOST_CUSTOMERS, Report
 from optiinfra_dagster.storage.writer import FlushResult
 from tests.support.spine import newest_window
 

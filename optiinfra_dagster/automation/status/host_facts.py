@@ -1,4 +1,4 @@
-"""What files and ClickHouse tell: the customers file, migrations, who holds the engine, the disk and DAGSTER_HOME."""
+"""Facts of this host and of ClickHouse: customers file, migrations, who holds the engine, the disk, DAGSTER_HOME."""
 
 from __future__ import annotations
 

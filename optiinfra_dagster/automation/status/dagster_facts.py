@@ -1,4 +1,4 @@
-"""What Dagster's own storage tells: daemons, ticks, runs, and the newest evaluations of asset checks."""
+"""Facts from Dagster's own storage: daemons, ticks, runs, and the newest evaluations of asset checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optiinfra_dagster.automation.schedules import GOING, every_window_schedule
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, section
 from optiinfra_dagster.model.text import ago, counted
 from optiinfra_dagster.providers.registry import FAMILIES_OF
-from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
+from optiinfra_dagster.storage.slice_report import EVERY_SLICE_FAILED
 
 SILENT = timedelta(minutes=5)  # a daemon sends a heartbeat every 30 s; a busy machine delays it
 TOGETHER = timedelta(seconds=60)  # heartbeats of one process: all its daemons send one within that time
@@ -194,19 +194,19 @@ def _reasons(instance: dg.DagsterInstance, run_id: str) -> str | None:
     failures = instance.get_records_for_run(
         run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}, limit=20
     ).records
-    said, of_ledger = [], False
+    said, ledger_facts = [], False
     for record in failures:
         event = record.event_log_entry.get_dagster_event()
         if event.event_type is dg.DagsterEventType.RUN_FAILURE:
             continue
         data = event.step_failure_data
         if data.user_failure_data and EVERY_SLICE_FAILED in data.user_failure_data.metadata:
-            of_ledger = True
+            ledger_facts = True
             continue
         text = data.user_failure_data.description if data.user_failure_data else None
         text = text or ((data.error.cause or data.error).message if data.error else "")
         said.append(f"{event.step_key}: {_first_line(text)}")
-    if of_ledger and not said:
+    if ledger_facts and not said:
         return None
     if not said:
         said = [
