@@ -59,8 +59,8 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
             customers = load_customers(settings.customers_path) if settings.customers_path.exists() else ()
             labelled = golden_set.load(settings.golden_set, customers)
             if labelled.left_out:
-                told = ", ".join(f"{name} ({number})" for name, number in sorted(labelled.left_out.items()))
-                context.log.warning("Labels of rubrics that are not in the customers file are left out: %s.", told)
+                left_out = ", ".join(f"{name} ({number})" for name, number in sorted(labelled.left_out.items()))
+                context.log.warning("Labels of rubrics that are not in the customers file are left out: %s.", left_out)
             scored = golden_set.score(labelled, judge, clickhouse, run_id=context.run.run_id)
         except OptiInfraError as error:
             passing = isinstance(error, CloudError) and not error.cause.permanent

@@ -41,24 +41,25 @@ def explained(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[st
         raise
     (customer,) = select(load_customers(settings.customers_path), [name])
     text = Private(settings, customer).masked(json.dumps(_of_the_row(found)))
-    told: dict[str, Any] = json.loads(text)
+    explanation: dict[str, Any] = json.loads(text)
     if len(text) > MOST_BYTES:
-        for layer in told["beneath"]:
+        for layer in explanation["beneath"]:
             layer["ranges_left_out"] += len(layer.pop("ranges", ()))
-    return told
+    return explanation
 
 
 def _of_the_row(found: dict[str, Any]) -> dict[str, Any]:
     """The explanation without what tells of other customers: a reader's slice holds the rows of all."""
-    told = {key: value for key, value in found.items() if key != "origin"}
-    told["origin"] = {key: value for key, value in found["origin"].items() if key != "computed_by"}  # 10,000 characters
+    shown = {key: value for key, value in found.items() if key != "origin"}
+    # The SELECT has 10,000 characters.
+    shown["origin"] = {key: value for key, value in found["origin"].items() if key != "computed_by"}
     if found["origin"]["kind"] == "reader":
-        told.pop("checksum")
-        told["own"] = found["own"] and {
+        shown.pop("checksum")
+        shown["own"] = found["own"] and {
             k: v for k, v in found["own"].items() if k not in {"rows", "content_hash", "counted"}
         }
-    told["beneath"] = [
+    shown["beneath"] = [
         {k: v for k, v in layer.items() if not (layer["is_reader"] and k in {"rows", "ranges", "checked", "checksum"})}
         for layer in found["beneath"]
     ]
-    return told
+    return shown

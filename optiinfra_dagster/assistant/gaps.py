@@ -68,7 +68,7 @@ class MissingWindows:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Request:
     """What is looked at: a customer's rows of a source up to `last`, as they were known at a time.
 
     Windows up to `due` must be there. `begin` is the time that was asked for, from which on each window is expected;
@@ -122,7 +122,7 @@ def missing(
     end = windows.parse_time(query.to, "to") if query.to else None
     is_newest = begin is None and end is None
     last = now if end is None else min(now, end - timedelta(seconds=1))
-    asked = _Asked(
+    request = _Request(
         client, customer, source, query.family, windows.floor(begin) if begin else None, last,
         min(due, windows.floor(last)), now, known_at,
     )  # fmt: skip
@@ -134,14 +134,14 @@ def missing(
         if query.provider not in {None, provider}:
             continue
         is_of = provider in _where(customer, query.family) or provider in slices
-        first = slices.get(provider, due) if is_newest else asked.begin
-        tried = _first_tried(asked, provider)
-        for dataset, from_ in _beneath(asked, first).items():
+        first = slices.get(provider, due) if is_newest else request.begin
+        tried = _first_tried(request, provider)
+        for dataset, from_ in _beneath(request, first).items():
             family = dataset.partition("_")[0]
             if is_of if family == query.family else (dataset in tried or customer.collects(provider, family)):
-                found += _of_dataset(asked, provider, dataset, from_, tried.get(dataset))
+                found += _of_dataset(request, provider, dataset, from_, tried.get(dataset))
         if is_of and not is_newest:
-            found += _not_computed(asked, provider, max(first, now - kept) if first and kept else first)
+            found += _not_computed(request, provider, max(first, now - kept) if first and kept else first)
     return found
 
 
@@ -158,28 +158,28 @@ def _why_never(customer: Customer, provider: str, family: str) -> str:
     return "no attempt is recorded"
 
 
-def _first_tried(asked: _Asked, provider: str) -> dict[str, datetime]:
-    rows = asked.client.query(
+def _first_tried(request: _Request, provider: str) -> dict[str, datetime]:
+    rows = request.client.query(
         read_sql("queries/explained_begins"),
-        parameters={"datasets": sorted(DATASETS), "customer": asked.customer.id, "provider": provider},
+        parameters={"datasets": sorted(DATASETS), "customer": request.customer.id, "provider": provider},
     ).result_rows
     return {dataset: _utc(seconds) for dataset, _, seconds in rows}
 
 
-def _beneath(asked: _Asked, first: datetime | None) -> dict[str, datetime | None]:
+def _beneath(request: _Request, first: datetime | None) -> dict[str, datetime | None]:
     """The datasets that the rows of the windows from `first` on rest on, and from when; None is since ever.
 
     Of what a row names the one slice of, its own window alone counts.
     """
-    found = {asked.family: first}
-    if asked.family == "cost":
+    found = {request.family: first}
+    if request.family == "cost":
         found["cost_billed"] = windows.floor_to(_DAY, first) if first else None
-    reader = asked.source.reader
+    reader = request.source.reader
     if reader is None:
         return found
     length = reader.length
     begin = windows.floor_to(length, first) if first else datetime.fromtimestamp(0, UTC) + 1000 * _DAY
-    for span in spans(reader, begin, max(windows.floor_to(length, asked.last), begin) + length)[0]:
+    for span in spans(reader, begin, max(windows.floor_to(length, request.last), begin) + length)[0]:
         if span.what in DATASETS:
             from_ = (first if span.by else span.begin) if first else None
             earlier = found.get(span.what, from_)
@@ -188,26 +188,26 @@ def _beneath(asked: _Asked, first: datetime | None) -> dict[str, datetime | None
 
 
 def _of_dataset(
-    asked: _Asked, provider: str, dataset: str, first: datetime | None, tried: datetime | None
+    request: _Request, provider: str, dataset: str, first: datetime | None, tried: datetime | None
 ) -> Iterator[MissingWindows]:
     """Of a dataset's windows from `first` on: those since the first attempt, and all that were asked for."""
     family = dataset.partition("_")[0]
-    days = _costs_by_day(asked, provider, first) if dataset == "cost" else None
-    begins = [one for one in (asked.begin, max(first, tried) if first and tried else tried) if one]
-    first = min(begins) if begins else first or asked.due
+    days = _costs_by_day(request, provider, first) if dataset == "cost" else None
+    begins = [one for one in (request.begin, max(first, tried) if first and tried else tried) if one]
+    first = min(begins) if begins else first or request.due
     if days is not None:
         yield from days
-        first = max(first, asked.days_over)
-    rows = asked.client.query(
+        first = max(first, request.days_over)
+    rows = request.client.query(
         read_sql("queries/slices_as_shown"),
         parameters={
-            "customer": asked.customer.id,
+            "customer": request.customer.id,
             "dataset": dataset,
             "provider": provider,
             "first": int(first.timestamp()),
-            "last": int(asked.last.timestamp()),
-            "due": int(asked.due.timestamp()),
-            "known_at": asked.at,
+            "last": int(request.last.timestamp()),
+            "due": int(request.due.timestamp()),
+            "known_at": request.at,
         },
     ).result_rows
     of = "of bills: " if dataset != family else ""
@@ -215,35 +215,35 @@ def _of_dataset(
         if state != "whole":
             reason = shortened(plain(why), LONGEST_REASON) or "it does not say why"
             yield MissingWindows(provider, family, state, count, _utc(begin), _utc(end), of + reason)
-    if dataset == family and first <= asked.due:
-        never = (asked.due - first) // windows.WINDOW + 1 - sum(row[2] for row in rows)
+    if dataset == family and first <= request.due:
+        never = (request.due - first) // windows.WINDOW + 1 - sum(row[2] for row in rows)
         if never > 0:
-            why_never = _why_never(asked.customer, provider, family)
-            yield MissingWindows(provider, family, NEVER, never, first, asked.due, why_never)
+            why_never = _why_never(request.customer, provider, family)
+            yield MissingWindows(provider, family, NEVER, never, first, request.due, why_never)
 
 
-def _costs_by_day(asked: _Asked, provider: str, first: datetime | None) -> list[MissingWindows] | None:
+def _costs_by_day(request: _Request, provider: str, first: datetime | None) -> list[MissingWindows] | None:
     """The days of costs that are over and not known in full; None where nothing tells of days.
 
     A day whose bill has settled is known, whatever became of its estimates. Before the first that is told, nothing was
     collected.
     """
-    begin, end = windows.floor_to(_DAY, first) if first else datetime.fromtimestamp(0, UTC), asked.days_over
-    rows = asked.client.query(
+    begin, end = windows.floor_to(_DAY, first) if first else datetime.fromtimestamp(0, UTC), request.days_over
+    rows = request.client.query(
         "SELECT toUnixTimestamp(window_start) AS day, min(known) "  # noqa: S608 - the code's own names
-        f"FROM {asked.view('cost_days_current')} "
+        f"FROM {request.view('cost_days_current')} "
         "WHERE customer_id = {customer:String} AND provider = {provider:String} "
         "AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32}) "
         "GROUP BY window_start ORDER BY window_start",
         parameters={
-            "customer": asked.customer.id, "provider": provider, "as_of": asked.at,
+            "customer": request.customer.id, "provider": provider, "as_of": request.at,
             "first": int(begin.timestamp()), "end": int(end.timestamp()),
         },
     ).result_rows  # fmt: skip
     if not rows:
         return None
     known = {_utc(seconds): share for seconds, share in rows}
-    since = min(known) if asked.begin is None else min(windows.floor_to(_DAY, asked.begin), *known)
+    since = min(known) if request.begin is None else min(windows.floor_to(_DAY, request.begin), *known)
     shares = {since + n * _DAY: known.get(since + n * _DAY, 0.0) for n in range((end - since) // _DAY)}
     found = []
     for state, days in (
@@ -256,27 +256,27 @@ def _costs_by_day(asked: _Asked, provider: str, first: datetime | None) -> list[
     return found
 
 
-def _not_computed(asked: _Asked, provider: str, first: datetime | None) -> Iterator[MissingWindows]:
+def _not_computed(request: _Request, provider: str, first: datetime | None) -> Iterator[MissingWindows]:
     """Windows of the times asked for that were collected, and that the reader has nothing of."""
-    reader = asked.source.reader
+    reader = request.source.reader
     if reader is None:
         return
-    ((count, begin, end),) = asked.client.query(
+    ((count, begin, end),) = request.client.query(
         read_sql("queries/collected_not_computed"),
         parameters={
-            "customer": asked.customer.id,
-            "family": asked.family,
+            "customer": request.customer.id,
+            "family": request.family,
             "provider": provider,
-            "dataset": shown_table(asked.client, reader),
+            "dataset": shown_table(request.client, reader),
             "length": int(reader.length.total_seconds()),
             "first": int(windows.floor_to(reader.length, first).timestamp()) if first else 0,
-            "last": int(asked.due.timestamp()),
-            "known_at": asked.at,
+            "last": int(request.due.timestamp()),
+            "known_at": request.at,
         },
     ).result_rows
     if count:
         said = "these windows were collected, and the reader was not computed for them"
-        yield MissingWindows(provider, asked.family, NOT_COMPUTED, count, _utc(begin), _utc(end), said)
+        yield MissingWindows(provider, request.family, NOT_COMPUTED, count, _utc(begin), _utc(end), said)
 
 
 def _utc(seconds: int) -> datetime:

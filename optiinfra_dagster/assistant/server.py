@@ -166,8 +166,8 @@ class _Answers:
 
     def _tell(self, access: Access, name: str, error: Exception) -> None:
         """Log a failure; of one that nobody foresaw its kind and place, since its text may hold anything."""
-        said = str(error).splitlines()[0] if isinstance(error, OptiInfraError) and str(error) else _where(error)
-        self._say(f"error: {plain(access.name)}, {plain(name[:80])}: {plain(said)}")
+        reason = str(error).splitlines()[0] if isinstance(error, OptiInfraError) and str(error) else _where(error)
+        self._say(f"error: {plain(access.name)}, {plain(name[:80])}: {plain(reason)}")
 
 
 def _where(error: BaseException) -> str:

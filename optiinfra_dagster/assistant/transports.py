@@ -111,8 +111,8 @@ class _Gate:
         await self._app(scope, receive, send)
 
     def _who(self, scope: Scope) -> Access | None:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        kind, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        headers = [value for name, value in scope["headers"] if name == b"authorization"]
+        kind, _, token = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
         if kind.lower() != b"bearer" or not token.strip():
             return None
         return self._tokens.who(token.strip().decode("latin-1"))
@@ -131,9 +131,9 @@ def _listen(address: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address, port), family=family, backlog=128)
     except (OSError, UnicodeError) as error:
-        said = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]  # which names it again
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]  # which names it again
         raise ConfigError(
-            f"{address}:{port} cannot be listened on: {said}. Choose another --serve or --address."
+            f"{address}:{port} cannot be listened on: {reason}. Choose another --serve or --address."
         ) from error
 
 

@@ -220,8 +220,8 @@ class OwnMetrics(Collector):
             self._instance = opened
         instance = self._instance
         waiting = instance.get_runs_count(dg.RunsFilter(statuses=WAITING))
-        going = instance.get_runs_count(dg.RunsFilter(statuses=[one for one in GOING if one not in WAITING]))
-        yield _gauge("runs", "Runs that wait or are going.", ("state",), {("waiting",): waiting, ("going",): going})
+        running = instance.get_runs_count(dg.RunsFilter(statuses=[one for one in GOING if one not in WAITING]))
+        yield _gauge("runs", "Runs that wait or are going.", ("state",), {("waiting",): waiting, ("going",): running})
         lasted: dict[tuple[str, ...], float] = {}
         used: dict[tuple[str, ...], float] = {}
         for job in (*map(collection_job, FAMILIES_OF), READERS_JOB):
@@ -251,10 +251,14 @@ class OwnMetrics(Collector):
 def _cpu_seconds(instance: dg.DagsterInstance, run_id: str) -> float | None:
     """The CPU seconds that a run told of with its outputs, None where it had none."""
     connection = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    made = [one.asset_materialization for one in connection.records]
+    materializations = [one.asset_materialization for one in connection.records]
     # By asset: an output of many windows is a materialization of each, and all say the same.
-    told = {one.asset_key: one.metadata[CPU_SECONDS].value for one in made if one and CPU_SECONDS in one.metadata}
-    return sum(float(str(value)) for value in told.values()) if told else None
+    by_asset = {
+        one.asset_key: one.metadata[CPU_SECONDS].value
+        for one in materializations
+        if one and CPU_SECONDS in one.metadata
+    }
+    return sum(float(str(value)) for value in by_asset.values()) if by_asset else None
 
 
 def _families(families: Sequence[ledger_facts.Family]) -> Iterator[Metric]:

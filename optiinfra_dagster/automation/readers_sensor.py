@@ -84,7 +84,7 @@ def readers_requests(
     if not stale:
         yield dg.SkipReason("Every reader is up to date.")
         return
-    asked = False
+    is_requested = False
     for one in stale[:MAX_REQUESTS_PER_TICK]:
         failed = instance.get_run_records(dg.RunsFilter(tags={READERS_TAG: one.key}, statuses=ENDED_BADLY))
         if failed and (
@@ -92,14 +92,14 @@ def readers_requests(
             or max(record.create_timestamp for record in failed).astimezone(UTC) + retry_delay(len(failed)) > now
         ):
             continue
-        asked = True
+        is_requested = True
         # The number of failures is part of the key: Dagster never asks twice for a key, even where its run failed.
         yield dg.RunRequest(
             run_key=f"readers:{one.key}:{len(failed)}",
             asset_selection=[dg.AssetKey(list(reader)) for reader in one.readers],
             tags={**range_tags(one.first, one.last), **RUN_TAGS, **READERS_TAGS, READERS_TAG: one.key},
         )
-    if not asked:
+    if not is_requested:
         yield dg.SkipReason("The last computation of the readers failed; it is tried again later.")
 
 

@@ -86,9 +86,9 @@ def silence(
             near = closest(value, names)
             raise UsageError(f"There is no {name} '{value}'{near}. Choose from {', '.join(names)}.")
     instance = _instance(settings)
-    made = Silence(end.timestamp(), kind or "", customer, provider, family, plain(why)[:200])
-    incidents.save_silences(instance, [*incidents.silences(instance, now), made])
-    return f"Silenced {made}."
+    new = Silence(end.timestamp(), kind or "", customer, provider, family, plain(why)[:200])
+    incidents.save_silences(instance, [*incidents.silences(instance, now), new])
+    return f"Silenced {new}."
 
 
 def end_silences(settings: Settings) -> Iterator[str]:

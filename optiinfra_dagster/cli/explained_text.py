@@ -63,9 +63,9 @@ def write(of: Explanation, out: TextIO) -> None:
 
 
 def _row(of: Explanation) -> list[str]:
-    told = {name: value for name, value in of.row.items() if value is not None and str(value)}
-    width = max(map(len, told), default=0)
-    lines = [f"{name:<{width}}  {_value(value)}" for name, value in told.items()]
+    known = {name: value for name, value in of.row.items() if value is not None and str(value)}
+    width = max(map(len, known), default=0)
+    lines = [f"{name:<{width}}  {_value(value)}" for name, value in known.items()]
     unknown = [name for name, value in of.row.items() if value is None]
     return [*lines, *([f"unknown: {', '.join(unknown)}"] if unknown else [])]
 

@@ -34,9 +34,9 @@ def serve(settings: Settings, say: Callable[[str], None], address: str, port: in
     try:
         server, thread = start_http_server(port, address, registry)
     except (OSError, UnicodeError) as error:  # of what cannot be a name of a host
-        said = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"{address}:{port} cannot be listened on: {said}. Choose another --serve or --address."
+            f"{address}:{port} cannot be listened on: {reason}. Choose another --serve or --address."
         ) from error
     host = f"[{address}]" if ":" in address else address
     say(f"Metrics are at http://{host}:{server.server_port}/metrics")

@@ -72,8 +72,8 @@ def _of_accounts(customer: Customer, cloud: str, families: Sequence[str]) -> dic
     """The policies of a customer's accounts, each with the names of those that it is for."""
     names: dict[Policy, list[str]] = {}
     for account in customer.accounts(cloud):
-        made = PROVIDERS[cloud].policy(account, families, _interactions(customer, cloud, account, families))
-        names.setdefault(made, []).append(account.name)
+        policy = PROVIDERS[cloud].policy(account, families, _interactions(customer, cloud, account, families))
+        names.setdefault(policy, []).append(account.name)
     return names
 
 

@@ -88,8 +88,8 @@ def _why_nothing(customer: str, attempts: Sequence[Row], known_at: str | None) -
     if not attempts:
         return f"run `optiinfra collect --customer {customer}`"
     newest = max(attempts, key=lambda row: row["attempted_at"])
-    said = f"the last attempt ({newest['provider']} {newest['dataset']}) is recorded as {newest['status']}"
-    return f"{said}: {newest['error'].rstrip('.')}" if newest["error"] else said
+    attempt = f"the last attempt ({newest['provider']} {newest['dataset']}) is recorded as {newest['status']}"
+    return f"{attempt}: {newest['error'].rstrip('.')}" if newest["error"] else attempt
 
 
 def _write(out: Path, html: str) -> None:

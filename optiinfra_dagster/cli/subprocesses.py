@@ -81,9 +81,9 @@ def ui_port() -> int:
     try:
         socket.create_server(("127.0.0.1", int(text))).close()
     except OSError as error:
-        said = (error.strerror or str(error)).partition(" (while ")[0]  # which names the address again
+        reason = (error.strerror or str(error)).partition(" (while ")[0]  # which names the address again
         raise ConfigError(
-            f"127.0.0.1:{text} cannot be listened on: {said}. End what listens there, or choose another port "
+            f"127.0.0.1:{text} cannot be listened on: {reason}. End what listens there, or choose another port "
             "for the UI: PORT=3001."
         ) from error
     return int(text)

@@ -106,6 +106,6 @@ class _MeterReading:
     def since_last(self) -> tuple[int, Decimal]:
         """Calls and USD since this was asked before."""
         calls, usd = self._meter.calls.total(), self._meter.cost_usd
-        told = calls - self._calls, usd - self._usd
+        since = calls - self._calls, usd - self._usd
         self._calls, self._usd = calls, usd
-        return told
+        return since

@@ -301,8 +301,8 @@ class Component:
         if not self.monthly_hours:
             return whole
         month = start_of_month(start)
-        made = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
-        begun = made if month < made <= start else month
+        created = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
+        begun = created if month < created <= start else month
         left = self.monthly_hours - Decimal((start - begun) // timedelta(minutes=1)) / 60
         return min(whole, max(Decimal(0), left))
 

@@ -37,5 +37,5 @@ class Ids:
 
 def hash_of(kind: str, name: str) -> int:
     """The number under which an id is kept, as ClickHouse's `halfMD5(concat(kind, ' ', name))`."""
-    told = f"{kind} {name}".encode("utf-8", "replace")
-    return int.from_bytes(hashlib.md5(told, usedforsecurity=False).digest()[:8])
+    text = f"{kind} {name}".encode("utf-8", "replace")
+    return int.from_bytes(hashlib.md5(text, usedforsecurity=False).digest()[:8])

@@ -16,7 +16,8 @@ _SKEW_SECONDS = 240.0  # AWS takes signatures of 5 minutes around its own time, 
 def is_wrong(date: object) -> bool:
     """True where this host's clock is far from the `Date` that an answer has in its head, False where it has none."""
     try:
-        told = parsedate_to_datetime(as_text(date))
+        cloud_time = parsedate_to_datetime(as_text(date))
     except ValueError:
         return False
-    return abs((told.replace(tzinfo=told.tzinfo or UTC) - datetime.now(UTC)).total_seconds()) > _SKEW_SECONDS
+    skew = cloud_time.replace(tzinfo=cloud_time.tzinfo or UTC) - datetime.now(UTC)
+    return abs(skew.total_seconds()) > _SKEW_SECONDS

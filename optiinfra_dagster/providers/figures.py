@@ -94,10 +94,10 @@ def coverage_of_what_is_not_offered(
     if not reasons:
         return
     names = {name for of_kind in reasons.values() for figure in of_kind for name in METRICS_OF[figure]}
-    told = {(one.resource_id, FIGURE_OF[one.metric_name]) for one in known if one.metric_name in names}
+    covered = {(one.resource_id, FIGURE_OF[one.metric_name]) for one in known if one.metric_name in names}
     for resource in resources:
         for figure, reason in reasons.get(resource.kind, {}).items():
-            if (resource.resource_id, figure) not in told:
+            if (resource.resource_id, figure) not in covered:
                 yield Coverage(
                     resource.resource_id, resource.resource_type, figure.value, CoverageState.NOT_OFFERED, reason
                 )

@@ -123,17 +123,17 @@ def _moment(value: object) -> datetime:
 
 def facts(**found: object) -> dict[str, str | int | float | bool | None]:
     """The facts that are worth keeping: flat values that say something. A whole number that came as 3.0 becomes 3."""
-    kept: dict[str, str | int | float | bool | None] = {}
+    worth_keeping: dict[str, str | int | float | bool | None] = {}
     for name, value in found.items():
         if not value and (value is None or value == ""):
             continue
         if isinstance(value, bool):
-            kept[name] = value
+            worth_keeping[name] = value
         elif isinstance(value, str):
-            kept[name] = as_text(value)
+            worth_keeping[name] = as_text(value)
         elif isinstance(value, _NUMBERS) and as_number(value) is not None:
-            kept[name] = int(value) if value == int(value) < 2**63 else value
-    return kept
+            worth_keeping[name] = int(value) if value == int(value) < 2**63 else value
+    return worth_keeping
 
 
 def as_labels(value: object) -> dict[str, str]:
@@ -143,9 +143,11 @@ def as_labels(value: object) -> dict[str, str]:
         pairs = list(value.items())
     elif isinstance(value, list):
         for one in value:
-            key, said = (dig(one, "Key") or dig(one, "key"), one) if isinstance(one, dict) else (one, {})
-            pairs.append((key, dig(said, "Value") or dig(said, "value")))
-    return {name: _label(said) for key, said in pairs if (name := as_text(key))}
+            if isinstance(one, dict):
+                pairs.append((dig(one, "Key") or dig(one, "key"), dig(one, "Value") or dig(one, "value")))
+            else:
+                pairs.append((one, None))
+    return {name: _label(label) for key, label in pairs if (name := as_text(key))}
 
 
 def _label(value: object) -> str:

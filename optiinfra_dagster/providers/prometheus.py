@@ -194,8 +194,8 @@ def _points(pairs: Sequence[Sequence[Any]], starts: list[int], ends: list[int]) 
         return starts, values  # nearly all are whole
     start_of = dict(zip(ends, starts, strict=True))
     points = {start_of.get(int(moment)): value for (moment, _), value in zip(pairs, values, strict=True)}
-    kept = {start: value for start, value in points.items() if start is not None and math.isfinite(value)}
-    return list(kept), list(kept.values())
+    finite = {start: value for start, value in points.items() if start is not None and math.isfinite(value)}
+    return list(finite), list(finite.values())
 
 
 def _error_text(body: bytes) -> str:
@@ -264,8 +264,8 @@ class Machines:
         if owned.starts[0] >= created:
             return owned
         points = zip(owned.starts, owned.values, strict=True)
-        kept = {start: value for start, value in points if start >= created}
-        return owned._replace(starts=list(kept), values=list(kept.values()))
+        own_points = {start: value for start, value in points if start >= created}
+        return owned._replace(starts=list(own_points), values=list(own_points.values()))
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):

@@ -68,16 +68,16 @@ class SourceCounts:
 
         A question that was logged under the span around its call has no answer where a call `has_failed` within that.
         """
-        left: list[_WithoutTexts] = []
-        told: set[int] = set()
+        unsettled: list[_WithoutTexts] = []
+        counted_ids: set[int] = set()
         for line in self.without_texts:
             is_settled = has_failed(line.ids[0]) or any(is_known(key) or key in self.observed for key in line.ids)
-            if not is_settled and line.ids[0] not in told:
-                left.append(line)
-                told.update(line.ids)
+            if not is_settled and line.ids[0] not in counted_ids:
+                unsettled.append(line)
+                counted_ids.update(line.ids)
         self.reasons -= Counter(line.reason for line in self.without_texts)
-        self.reasons += Counter(line.reason for line in left)
-        self.first_bad = self.first_bad or (left[0].place if left else "")
+        self.reasons += Counter(line.reason for line in unsettled)
+        self.first_bad = self.first_bad or (unsettled[0].place if unsettled else "")
         self.without_texts = []
 
     @property

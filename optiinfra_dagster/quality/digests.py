@@ -49,17 +49,17 @@ class Reading:
 def _digest(item: Item, seconds: float) -> int:
     """A number that another record does not have; texts go in by their lengths, as they are not to be kept."""
     if isinstance(item, BadLine):
-        told = f"{item.reason}"
+        identity = f"{item.reason}"
     elif isinstance(item, Observation):
-        told = f"observation\0{item.trace_id}\0{item.timestamp}"
+        identity = f"observation\0{item.trace_id}\0{item.timestamp}"
     elif isinstance(item, Feedback):
-        told = f"feedback\0{item.ids}\0{item.trace_id}\0{item.name}\0{item.timestamp.timestamp()}\0{item.number}"
-        told += f"\0{item.word}\0{len(item.comment)}"
+        identity = f"feedback\0{item.ids}\0{item.trace_id}\0{item.name}\0{item.timestamp.timestamp()}\0{item.number}"
+        identity += f"\0{item.word}\0{len(item.comment)}"
     else:
-        told = f"{item.interaction_id}\0{item.application_id}\0{item.model_name}\0{seconds}"
+        identity = f"{item.interaction_id}\0{item.application_id}\0{item.model_name}\0{seconds}"
         if isinstance(item, Interaction):
-            told += f"\0{len(item.prompt)}\0{len(item.response)}\0{len(item.context or '')}\0{item.response_tokens}"
-    return int.from_bytes(blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            identity += f"\0{len(item.prompt)}\0{len(item.response)}\0{len(item.context or '')}\0{item.response_tokens}"
+    return int.from_bytes(blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def version_of(file: File) -> str:

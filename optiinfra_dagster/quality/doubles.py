@@ -88,8 +88,8 @@ class Doubles:
             return None
         self._told.add(call)
         if hash((item.application_id, item.interaction_id)) in self._restarted:
-            told = f"{item.interaction_id}@{item.timestamp:%H:%M:%S.%f}"
-            return replace(item, interaction_id=told)
+            unique_id = f"{item.interaction_id}@{item.timestamp:%H:%M:%S.%f}"
+            return replace(item, interaction_id=unique_id)
         return item
 
     def check(self) -> None:
@@ -220,12 +220,12 @@ def _richness(item: Interaction | SkippedCall, micros: int) -> int:
         + (item.latency_ms is not None)
         + (item.cost_usd is not None)
     )
-    told = f"{item.interaction_id}\0{item.application_id}\0{micros}\0{item.model_name}"
+    identity = f"{item.interaction_id}\0{item.application_id}\0{micros}\0{item.model_name}"
     if not isinstance(item, Interaction):
-        return known << 56 | _checksum(told)
+        return known << 56 | _checksum(identity)
     grounds = bool(item.context) + bool(item.reference)
     length = min(len(item.prompt) + len(item.response), _MOST_LENGTH)
-    content = _checksum(f"{told}\0{item.prompt[-_END:]}\0{item.response[-_END:]}")
+    content = _checksum(f"{identity}\0{item.prompt[-_END:]}\0{item.response[-_END:]}")
     return 1 << 63 | grounds << 61 | known << 56 | length << 32 | content
 
 

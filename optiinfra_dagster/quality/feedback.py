@@ -58,8 +58,8 @@ class WindowFeedback:
                 "given_at": round(feedback.timestamp.timestamp() * 1e6),
             }
             if self._store_text:
-                said = {"word": feedback.word, "comment": feedback.comment}
-                details |= {name: text for name, text in said.items() if text}
+                texts = {"word": feedback.word, "comment": feedback.comment}
+                details |= {name: text for name, text in texts.items() if text}
             yield ApplicationRow(
                 METRIC,
                 feedback.timestamp,
@@ -76,8 +76,8 @@ def note_ids(ids: Ids, interaction: Interaction) -> None:
     """Note the ids by which feedback may name an interaction; a span is named by its own id, too."""
     further: Sequence[str] = interaction.other_ids
     if interaction.trace_id:
-        begin, told = f"{interaction.trace_id}-", (interaction.interaction_id, *further)
-        further = [*further, *(one.removeprefix(begin) for one in told if one.startswith(begin))]
+        prefix, own_ids = f"{interaction.trace_id}-", (interaction.interaction_id, *further)
+        further = [*further, *(one.removeprefix(prefix) for one in own_ids if one.startswith(prefix))]
     ids.add(
         interaction.interaction_id,
         further,

@@ -74,13 +74,13 @@ class Memory:
         known = (self._known or {}).get((file.key, digests.version_of(file)))
         return None if known is None or bodies.have_come(known.lacking) else known.contents
 
-    def note(self, file: File, held: Contents, lacking: Collection[str]) -> None:
+    def note(self, file: File, contents: Contents, lacking: Collection[str]) -> None:
         """Remember what a file holds and which bodies it lacks, in ClickHouse once it is kept."""
         version = digests.version_of(file)
         if self._known is not None:
-            self._known[file.key, version] = Known(held, frozenset(lacking))
-        told = f"{version}{_LACKS}{' '.join(sorted(lacking))}" if lacking else version
-        self._new.append(ReadFile(file.key, told, file.modified, digests.remembered(file, held)))
+            self._known[file.key, version] = Known(contents, frozenset(lacking))
+        version_and_lacking = f"{version}{_LACKS}{' '.join(sorted(lacking))}" if lacking else version
+        self._new.append(ReadFile(file.key, version_and_lacking, file.modified, digests.remembered(file, contents)))
 
     def keep(self, location: str) -> None:
         """Keep what is new."""
@@ -126,12 +126,12 @@ class FileSource:
         with closing(self._store):
             listed = self._files(provider, start, end)
             known = self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
-            held: list[Contents] = []
+            contents_of_files: list[Contents] = []
             try:
                 for file in listed.files:
                     if file.size and not is_hidden(file) and file.modified >= start - UPLOAD:
                         of_file = self._memory.recall(file, self._bodies)
-                        held.append(self._learn(file, until) if of_file is None else of_file)
+                        contents_of_files.append(self._learn(file, until) if of_file is None else of_file)
             finally:
                 self._memory.keep(self._scope(provider))
         names = {file.key for file in listed.files}
@@ -142,7 +142,7 @@ class FileSource:
             for window in of_file.contents
         }
         total: Counter[int] = Counter()
-        for of_file in held:
+        for of_file in contents_of_files:
             total.update(of_file)
         return [
             window
@@ -257,9 +257,9 @@ class FileSource:
                     reading.add(item, moment)
         except GoneError:
             return {}
-        held = reading.contents()
-        self._memory.note(file, held, self._bodies.lacking)
-        return held
+        contents = reading.contents()
+        self._memory.note(file, contents, self._bodies.lacking)
+        return contents
 
     def _see(self, file: File, default_provider: str) -> Sight | None:
         sight = Sight(f"{self._store.place}/{file.key}" if "://" in self._store.place else file.key)

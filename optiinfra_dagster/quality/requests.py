@@ -42,19 +42,19 @@ class Request:
 
     def verdicts(self, verdict: Verdict) -> dict[str, Verdict]:
         """The verdict on the whole question as one by each key; the first has the tokens, so that sums stay right."""
-        found = {}
-        given = verdict.said.own if verdict.said is not None else {}
+        by_key = {}
+        own_answers = verdict.said.own if verdict.said is not None else {}
         for key, own in self.gives.items():
-            said: Answer | OwnAnswers | None = None
+            answer: Answer | OwnAnswers | None = None
             if own is None:
-                said = None if verdict.answer is None else verdict.answer.model_copy(update={"own": {}})
+                answer = None if verdict.answer is None else verdict.answer.model_copy(update={"own": {}})
             elif verdict.said is not None:
-                said = OwnAnswers(own={own.name: given[own.name]})
-            found[key] = replace(verdict, said=said)
+                answer = OwnAnswers(own={own.name: own_answers[own.name]})
+            by_key[key] = replace(verdict, said=answer)
             verdict = replace(
                 verdict, prompt_tokens=0, completion_tokens=0, unanswered_tokens=0, requests=0, usd=Decimal(0)
             )
-        return found
+        return by_key
 
 
 def keys_of(

@@ -124,12 +124,12 @@ def kinds_of_pii(text: str) -> Counter[str]:
 
 def _pii(interaction: Interaction, _application: Application) -> RuleResult:
     """Personal data or secrets in the answer; those that the prompt has already are told apart."""
-    found = kinds_of_pii(interaction.response)
-    if not found:
+    in_answer = kinds_of_pii(interaction.response)
+    if not in_answer:
         return RuleResult(0.0, "none", {})
-    asked = kinds_of_pii(interaction.prompt)
-    details = {"category": "+".join(sorted(found)), "kinds": dict(sorted(found.items()))}
-    return RuleResult(1.0, "found", {**details, "in_prompt": sorted(found.keys() & asked.keys())})
+    in_prompt = kinds_of_pii(interaction.prompt)
+    details = {"category": "+".join(sorted(in_answer)), "kinds": dict(sorted(in_answer.items()))}
+    return RuleResult(1.0, "found", {**details, "in_prompt": sorted(in_answer.keys() & in_prompt.keys())})
 
 
 # --- Refusals -------------------------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ def _language(interaction: Interaction, application: Application) -> RuleResult:
     """Another language than the application's `languages`, or without those another than the prompt's."""
     found = language_of(interaction.response)
     expected: set[str] = set(application.languages)
-    if not expected and (asked := language_of(interaction.prompt)):
-        expected = {asked}
+    if not expected and (language_of_prompt := language_of(interaction.prompt)):
+        expected = {language_of_prompt}
     if not found or not expected:
         return RuleResult(None, found or "unknown", {})
     return RuleResult(float(found not in expected), found, {"expected": sorted(expected)})

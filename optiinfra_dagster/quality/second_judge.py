@@ -87,18 +87,18 @@ class SecondJudge:
         Raises:
             StorageError: verdicts could not be read or stored.
         """
-        asked = [
+        judged_pairs = [
             (interaction, first)
             for interaction, first in scored
             if first.answer is not None and self.is_asked(customer_id, interaction)
         ]
-        if not asked:
+        if not judged_pairs:
             return SecondOpinions()
         judge = self.judge
         try:
             judged = judge_all(
                 customer_id,
-                [interaction for interaction, _ in asked],
+                [interaction for interaction, _ in judged_pairs],
                 judge,
                 verdicts,
                 store_text=application.store_text,
@@ -110,7 +110,7 @@ class SecondJudge:
             return SecondOpinions(error=f"The second judge gave no verdict. {error}")
         rows: list[ApplicationRow] = []
         lacking = []
-        for interaction, first in asked:
+        for interaction, first in judged_pairs:
             second = judged.verdicts[rubric.key_of(customer_id, version, interaction)]
             lacking += [second] if second.failure else []
             pairs = zip(
@@ -119,9 +119,9 @@ class SecondJudge:
                 strict=True,
             )
             rows += [_beside(*pair, first) for pair in pairs if pair[0].metric_type in JUDGED]
-        missing = explain(lacking, len(asked), judge, judged.reasons)
-        told = f"The second judge: {missing}" if missing else ""
-        return SecondOpinions(rows, judge.model, version, judged.requests, judged.usd, told)
+        missing = explain(lacking, len(judged_pairs), judge, judged.reasons)
+        error = f"The second judge: {missing}" if missing else ""
+        return SecondOpinions(rows, judge.model, version, judged.requests, judged.usd, error)
 
 
 def _beside(of_first: ApplicationRow, of_second: ApplicationRow, first: Verdict) -> ApplicationRow:

@@ -84,17 +84,17 @@ MOST_BARS = 12
 
 def facts(rows: Sequence[Row]) -> str:
     """As of when rows are, whether they are complete, and how much of their amounts is estimated."""
-    said = []
+    parts = []
     if any("as_of" in row for row in rows):
-        said.append(f"as of {words.span(row.get('as_of') for row in rows)}")
+        parts.append(f"as of {words.span(row.get('as_of') for row in rows)}")
     if any("complete" in row for row in rows):
         incomplete = sum(not row.get("complete") for row in rows)
-        said.append("complete" if not incomplete else f"not complete: {incomplete} of {len(rows)} rows")
+        parts.append("complete" if not incomplete else f"not complete: {incomplete} of {len(rows)} rows")
     if any("estimated" in row and "billed" in row for row in rows):
         estimated, billed = (sum(abs(row[kind]) for row in rows) for kind in ("estimated", "billed"))
         share = float(estimated / (estimated + billed)) if estimated + billed else None
-        said.append(f"estimated: {words.percent(share)}")
-    return ", ".join(said)
+        parts.append(f"estimated: {words.percent(share)}")
+    return ", ".join(parts)
 
 
 def table(title: str, rows: Sequence[Row], columns: Sequence[Column], most: int = MOST_ROWS) -> Table:

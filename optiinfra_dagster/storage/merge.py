@@ -121,12 +121,14 @@ def _with_past_points(
     if not (past and slices.status.published):
         return _replaced(slices, slices.rows, content, before)
     rows = _rows(slices, dataset)
-    kept = arrow.conform(dataset, _kept(dataset, rows, _of_windows(_published(client, dataset, slices, past), past)))
-    if not kept.num_rows:
+    past_points = arrow.conform(
+        dataset, _kept(dataset, rows, _of_windows(_published(client, dataset, slices, past), past))
+    )
+    if not past_points.num_rows:
         return _replaced(slices, slices.rows, content, before)
-    rows = arrow.concat(dataset, [rows, kept])
+    rows = arrow.concat(dataset, [rows, past_points])
     combined = _replaced(slices, rows, arrow.content_hashes(rows), before)
-    of_newest = _of_windows(kept, [max(slices.windows)])
+    of_newest = _of_windows(past_points, [max(slices.windows)])
     combined.kept = set(zip(*(of_newest[name].to_pylist() for name in ("resource_id", "metric_name")), strict=True))
     return combined
 

@@ -88,8 +88,8 @@ def show(client: Client, topology: Topology, reader: Reader) -> None:
         "WHERE database = currentDatabase() AND match(name, {names:String})",
         parameters={"made": f"^{_MADE}(.*)", "names": f"^{reader.file}(_v[0-9a-f]{{8}})?$"},
     ).result_rows
-    made = {name: order for name, *order in rows}
-    before = [name for name, at in made.items() if name != reader.table and at <= made[reader.table]]
+    order_of = {name: order for name, *order in rows}
+    before = [name for name, at in order_of.items() if name != reader.table and at <= order_of[reader.table]]
     if not before:
         return
     shown = shown_table(client, reader)

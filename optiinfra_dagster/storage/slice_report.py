@@ -210,9 +210,9 @@ class Report:
             dagster.Failure: every slice failed; retried only where asking again can help.
         """
         if self.outcomes["failed"] and self.outcomes["failed"] == sum(self.outcomes.values()):
-            told = sorted(self.customers.items())[:MOST_REASONS]
-            reasons = [f"{name}: {shortened(row['error'], MOST_OF_ERROR)}" for name, row in told]
-            if more := len(self.customers) - len(told):
+            first_customers = sorted(self.customers.items())[:MOST_REASONS]
+            reasons = [f"{name}: {shortened(row['error'], MOST_OF_ERROR)}" for name, row in first_customers]
+            if more := len(self.customers) - len(first_customers):
                 reasons.append(f"and {counted(more, 'customer')} more: `optiinfra status --details`")
             raise dg.Failure(
                 "\n".join(["Every slice of this asset failed.", *reasons]),

@@ -217,7 +217,7 @@ def kept_days() -> dict[str, int]:
 @cache
 def made_tables() -> frozenset[str]:
     """The names of the tables of the project: those of `sql/schema/`, of migrations, and of readers by this version."""
-    made = {
+    migrated = {
         name
         for path in (SQL / "schema").glob("*.sql")
         for name in re.findall(
@@ -225,5 +225,5 @@ def made_tables() -> frozenset[str]:
         )
     }
     return frozenset(
-        {*made, "schema_migrations", "schema_migrations_lock", *(reader.table for reader in readers().values())}
+        {*migrated, "schema_migrations", "schema_migrations_lock", *(reader.table for reader in readers().values())}
     )

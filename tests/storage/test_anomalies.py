@@ -78,8 +78,8 @@ def publish(client: Client, world: Mapping[Key, Series], since: int, *, replaced
     for table, rows in tables.items():
         client.insert(table, rows, column_names=names)
         ledger = [[table, "", "", start, batch, "ok"] for start in {row[10] for row in rows} for batch in batches]
-        ledger_facts = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
-        client.insert("metric_batches", ledger, column_names=ledger_facts)
+        ledger_columns = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
+        client.insert("metric_batches", ledger, column_names=ledger_columns)
 
 
 def told(hours: Mapping[int, Range], end: int) -> dict[str, Any] | None:

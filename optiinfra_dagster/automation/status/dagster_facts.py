@@ -194,19 +194,19 @@ def _reasons(instance: dg.DagsterInstance, run_id: str) -> str | None:
     failures = instance.get_records_for_run(
         run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}, limit=20
     ).records
-    said, ledger_facts = [], False
+    said, is_in_ledger = [], False
     for record in failures:
         event = record.event_log_entry.get_dagster_event()
         if event.event_type is dg.DagsterEventType.RUN_FAILURE:
             continue
         data = event.step_failure_data
         if data.user_failure_data and EVERY_SLICE_FAILED in data.user_failure_data.metadata:
-            ledger_facts = True
+            is_in_ledger = True
             continue
         text = data.user_failure_data.description if data.user_failure_data else None
         text = text or ((data.error.cause or data.error).message if data.error else "")
         said.append(f"{event.step_key}: {_first_line(text)}")
-    if ledger_facts and not said:
+    if is_in_ledger and not said:
         return None
     if not said:
         said = [

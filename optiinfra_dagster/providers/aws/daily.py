@@ -46,20 +46,20 @@ def first_of(request: MetricsRequest[AwsAccount], question: Question) -> float:
 def settle(request: MetricsRequest[AwsAccount], questions: Iterable[Question]) -> None:
     """Settle the questions of whole days that need not be asked in this window."""
     _, today = span_of(request)
-    asked: dict[tuple[str, str], dict[str, str]] = {}
+    asked_before: dict[tuple[str, str], dict[str, str]] = {}
     for question in filter(is_daily, questions):
         if question.state is not None:
             continue
         resource = question.resource
         place = (resource.account_id, resource.region)
-        if place not in asked:
-            asked[place] = _asked(request, place)
+        if place not in asked_before:
+            asked_before[place] = _asked(request, place)
         known = request.daily.get(resource.resource_id)
         if request.present is None:
             question.settle(CoverageState.NOT_OFFERED, _OF_PRESENT)
         elif known is not None and known >= today.timestamp() - DAY_SECONDS:
             question.settle(CoverageState.COLLECTED, "")
-        elif asked[place].get(resource.resource_id, _name(request)) != _name(request):
+        elif asked_before[place].get(resource.resource_id, _name(request)) != _name(request):
             question.settle(*_in_vain(known))
 
 

@@ -259,8 +259,8 @@ def explain(error: Exception, service: str, region: str, operation: str = "") ->
         (Cause.BUG, "Please report this"),
     )
     call = f"{service}.{operation}" if operation else service
-    made = UnreachableError if isinstance(error, _UNREACHED) else CloudError
-    return made(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
+    error_type = UnreachableError if isinstance(error, _UNREACHED) else CloudError
+    return error_type(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
 
 
 def _explain_refusal(error: Any, service: str, region: str) -> CloudError:

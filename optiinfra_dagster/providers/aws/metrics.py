@@ -256,12 +256,12 @@ class _Run:
                 self._read(region, batch, [query for _, query in queries], answers)
             except CloudError as error:
                 failure = error
-        told: dict[tuple[int, str], list[_Answer]] = {}
+        parts_of: dict[tuple[int, str], list[_Answer]] = {}
         for (question, query), answer in zip(queries, answers, strict=True):
-            told.setdefault((id(question), query["MetricStat"]["Stat"]), []).append(answer)
+            parts_of.setdefault((id(question), query["MetricStat"]["Stat"]), []).append(answer)
         for question in batch:
             for statistic in question.metric.statistics:
-                self._keep(question, statistic, told[id(question), statistic])
+                self._keep(question, statistic, parts_of[id(question), statistic])
         if failure is None:
             self._judge(region, [question for question, _ in queries], answers)
         else:

@@ -95,8 +95,8 @@ def document(azure_type: str) -> str:
 
 def not_among(azure_type: str, *figures: str, **reasons: str) -> Mapping[str, str]:
     """`Kind.not_offered`: the figures that a type's document does not have, and those that it has in no usable form."""
-    told = {figure: f"{document(azure_type)}: {reason}" for figure, reason in reasons.items()}
-    return dict.fromkeys(figures, document(azure_type)) | told
+    with_reasons = {figure: f"{document(azure_type)}: {reason}" for figure, reason in reasons.items()}
+    return dict.fromkeys(figures, document(azure_type)) | with_reasons
 
 
 def _no_parts(_row: Row, _resource: Resource) -> Iterator[Resource]:

@@ -149,10 +149,10 @@ def explain(
         principal=caller.principal,
         payer=consumer.removeprefix("projects/") or caller.payer,
     )
-    made = SessionRefusedError if reason == _EXPIRED else CloudError
+    error_type = SessionRefusedError if reason == _EXPIRED else CloudError
     message = _shortened(error.get("message"))
     summary = f"{word} {reason}".strip() + (f": {message}" if message else "")
-    return made(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
+    return error_type(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
 
 
 def _shortened(message: object) -> str:

@@ -138,8 +138,10 @@ class GcpKind(Kind):
     def to_resource(self, data: Item, place: Place) -> Resource:
         """The resource that an asset of this kind is; `data` is the answer of its own API."""
         facts = self.read(data, place)
-        told = facts.created or data.get("creationTimestamp") or data.get("createTime") or data.get("timeCreated")
-        created = as_datetime(told)  # by Compute Engine, most APIs, or Cloud Storage
+        created_text = (
+            facts.created or data.get("creationTimestamp") or data.get("createTime") or data.get("timeCreated")
+        )
+        created = as_datetime(created_text)  # by Compute Engine, most APIs, or Cloud Storage
         return Resource(
             account_id=place.account_id,
             region=facts.region or place.region,

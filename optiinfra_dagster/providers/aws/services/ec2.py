@@ -69,8 +69,8 @@ def _instance(item: Item, place: Place) -> Resource:
         as_number(dig(item, "CpuOptions", "ThreadsPerCore")),
     )
     monitoring = as_text(dig(item, "Monitoring", "State"))
-    said = _STOPPED_AT.search(as_text(item.get("StateTransitionReason")))
-    stopped, launched = as_datetime(said[1]) if said else None, as_datetime(item.get("LaunchTime"))
+    stop_reason = _STOPPED_AT.search(as_text(item.get("StateTransitionReason")))
+    stopped, launched = as_datetime(stop_reason[1]) if stop_reason else None, as_datetime(item.get("LaunchTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,

@@ -72,10 +72,11 @@ def _read(item: Item, account_id: str) -> Resource:
 
 def _price_parts(resource: Resource) -> Iterator[Component]:
     """The plan, and its backups; none where a licence or protection against floods comes on top of it."""
-    plan, told = as_text(resource.metadata.get("plan")), str(resource.metadata.get("features", "")).split(",")
-    more = "ddos_protection" in told or as_text(resource.metadata.get("os")).lower().startswith("windows")
-    if plan and not more:
-        yield price_part(plan, _BACKUPS if "auto_backups" in told else 1, hours_of(plan))
+    plan = as_text(resource.metadata.get("plan"))
+    extras = str(resource.metadata.get("features", "")).split(",")
+    costs_more = "ddos_protection" in extras or as_text(resource.metadata.get("os")).lower().startswith("windows")
+    if plan and not costs_more:
+        yield price_part(plan, _BACKUPS if "auto_backups" in extras else 1, hours_of(plan))
 
 
 KINDS = (
