@@ -28,10 +28,38 @@ def build(
     keys: Sequence[dg.AssetKey],
     status: dg.AssetKey,
 ) -> tuple[Any, dg.ScheduleDefinition]:
-    """The job and its nightly schedule; `keys` are the assets with those partitions, `status` is the one of the status.
+    """The job and its nightly schedule. `keys` are the assets with those partitions, `status` is that of the status."""
+    delete_runs = _delete_old_runs(settings, partitions, keys, status)
+    clear = _clear_superseded(settings)
 
-    What a sensor reports of the status is of no run, so that it does not go with one.
-    """
+    @dg.job(
+        name=HOUSEKEEPING_JOB,
+        description="Delete old runs of Dagster, old states of coverage, and superseded batches.",
+        tags=RUN_TAGS,
+    )
+    def housekeeping() -> None:
+        delete_runs()
+        _forget_old_coverage()
+        clear()
+
+    schedule = dg.ScheduleDefinition(
+        name="nightly_housekeeping",
+        job_name=HOUSEKEEPING_JOB,
+        cron_schedule="10 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Deletes old runs, old states of coverage and superseded batches at night.",
+    )
+    return housekeeping, schedule
+
+
+def _delete_old_runs(
+    settings: "Settings",
+    partitions: dg.TimeWindowPartitionsDefinition,
+    keys: Sequence[dg.AssetKey],
+    status: dg.AssetKey,
+) -> dg.OpDefinition:
+    """The op that deletes what Dagster keeps of old runs; what a sensor reports of the status is of no run."""
 
     @dg.op(
         name="delete_old_runs",
@@ -58,14 +86,19 @@ def build(
             }
         )
 
-    @dg.op(
-        name="forget_old_coverage",
-        description=f"Delete the states of coverage that were over {COVERAGE_KEPT.days} days ago.",
-    )
-    def forget_coverage(clickhouse: dg.ResourceParam[Any]) -> None:
-        with clickhouse.session() as client:
-            coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
+    return delete
 
+
+@dg.op(
+    name="forget_old_coverage",
+    description=f"Delete the states of coverage that were over {COVERAGE_KEPT.days} days ago.",
+)
+def _forget_old_coverage(clickhouse: dg.ResourceParam[Any]) -> None:
+    with clickhouse.session() as client:
+        coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
+
+
+def _clear_superseded(settings: "Settings") -> dg.OpDefinition:
     @dg.op(
         name="clear_superseded",
         description="Delete the rows of batches that were superseded and are kept no longer.",
@@ -75,25 +108,7 @@ def build(
             cleared = superseded_batches.clear(client, settings.keep_superseded, datetime.now(UTC))
         context.add_output_metadata({"deleted_batches": sum(cleared.values()), "by_dataset": cleared})
 
-    @dg.job(
-        name=HOUSEKEEPING_JOB,
-        description="Delete old runs of Dagster, old states of coverage, and superseded batches.",
-        tags=RUN_TAGS,
-    )
-    def housekeeping() -> None:
-        delete()
-        forget_coverage()
-        clear()
-
-    schedule = dg.ScheduleDefinition(
-        name="nightly_housekeeping",
-        job_name=HOUSEKEEPING_JOB,
-        cron_schedule="10 3 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Deletes old runs, old states of coverage and superseded batches at night.",
-    )
-    return housekeeping, schedule
+    return clear
 
 
 def delete_old_runs(

@@ -191,13 +191,13 @@ class CostCollector:
         estimates: list[Estimate] = []
         offers: list[Offer] = []
         for currency, resources in self._by_currency(task.customer.id, existing, at).items():
-            its = sizes.of(machines, resources)
-            smaller = [machine.smaller for machine in its if machine.smaller is not None]
+            machines_of_currency = sizes.among(resources, machines)
+            smaller = [machine.smaller for machine in machines_of_currency if machine.smaller is not None]
             prices, unknown = self._prices_in(task, [*resources, *smaller], window, at, meter, currency)
             problems += unknown
             found = (estimated(resource, self._provider, prices, window) for resource in resources)
             estimates += [estimate for estimate in found if estimate is not None]
-            offers += [sizes.offer(machine, self._provider, prices) for machine in its]
+            offers += [sizes.offer(machine, self._provider, prices) for machine in machines_of_currency]
         if offers:
             with self._context.clickhouse.session(writes="machine_sizes") as client:
                 stored_sizes.keep(client, task.customer.id, self._provider.name, window, offers, at)

@@ -89,9 +89,9 @@ def _plan(
     late: dict[datetime, list[str]] = {}
     due = context.due()
     for customer in customers:
-        kept: list[datetime] = []
-        rows = 0
         wanted: list[datetime] = []
+        published_windows: list[datetime] = []
+        published_rows = 0
         for window in windows_of[customer.id]:
             if window not in requested and not due.polled(customer, window):
                 continue
@@ -101,14 +101,14 @@ def _plan(
                 if old is None:
                     late.setdefault(window, []).append(customer.id)
                     continue
-                fresh = False
+                is_wanted = False
             else:
-                lacking = old is None or old.status is SliceStatus.PARTIAL
-                fresh = lacking or (refresh and window in requested)
-            (wanted if fresh else kept).append(window)
-            rows += old.rows if old and not fresh else 0
-        if kept:
-            complete.append(PublishedWindows(customer.id, provider, kept, rows))
+                is_lacking = old is None or old.status is SliceStatus.PARTIAL
+                is_wanted = is_lacking or (refresh and window in requested)
+            (wanted if is_wanted else published_windows).append(window)
+            published_rows += old.rows if old and not is_wanted else 0
+        if published_windows:
+            complete.append(PublishedWindows(customer.id, provider, published_windows, published_rows))
         if wanted:
             tasks.append(Task(customer, tuple(wanted), refresh=refresh))
     if late:

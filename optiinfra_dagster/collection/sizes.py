@@ -57,10 +57,10 @@ def _listed(
     return listed
 
 
-def of(machines: Iterable[SizeStep], resources: Iterable[Resource]) -> list[SizeStep]:
-    """The part of these machines that is among some resources."""
-    among = {id(resource) for resource in resources}
-    return [machine for machine in machines if id(machine.resource) in among]
+def among(resources: Iterable[Resource], machines: Iterable[SizeStep]) -> list[SizeStep]:
+    """The machines that are among some resources."""
+    ids = {id(resource) for resource in resources}
+    return [machine for machine in machines if id(machine.resource) in ids]
 
 
 def offer(machine: SizeStep, provider: AnyProvider, prices: Prices) -> Offer:

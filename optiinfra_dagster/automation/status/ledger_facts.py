@@ -6,11 +6,11 @@ Whatever is well is only counted inside ClickHouse, so that a tick costs the sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from optiinfra_dagster.automation.repair_plan import repair_lookback
 from optiinfra_dagster.config.customers import FAMILIES
@@ -184,31 +184,25 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
     rows = client.query(
         read_sql("queries/status_owners"), parameters={**bounds, "late": _text(newest - LATE)}
     ).result_rows
-    found = {(provider, dataset): facts for dataset, provider, *facts in rows}
-    odd = {customer for *_, others in found.values() for customer, lacks, _ in others if lacks}
-    outcomes: dict[Owner, str] = {}
-    if odd:
-        rows = client.query(
-            read_sql("queries/status_newest_due"), parameters={**bounds, "customers": sorted(odd)}
-        ).result_rows
-        outcomes = {(dataset, customer, provider): status for dataset, customer, provider, status in rows}
+    attempts = {(provider, dataset): _Attempts(*facts) for dataset, provider, *facts in rows}
+    outcomes = _newest_outcomes(client, attempts.values(), bounds)
     expected = {
         (provider, family): {customer.id for customer in collecting if customer.collects(provider, family)}
         for provider, names in FAMILIES_OF.items()
         for family in names
     }
-    ever: Mapping[tuple[str, str], int] = {}
-    if any(wanted and not found.get(key, (0, 0))[1] for key, wanted in expected.items()):
+    newest_ever: Mapping[tuple[str, str], int] = {}
+    if any(wanted and not attempts.get(key, _Attempts()).published for key, wanted in expected.items()):
         rows = client.query(read_sql("queries/status_newest"), parameters=bounds).result_rows
-        ever = {(provider, dataset): seconds for dataset, provider, seconds in rows}
+        newest_ever = {(provider, dataset): seconds for dataset, provider, seconds in rows}
     families: list[Family] = []
     failing: list[tuple[Owner, str]] = []
     for (provider, family), wanted in expected.items():
         if not wanted:
             continue
-        count, published, others = found.get((provider, family), (0, 0, []))
-        missing = {customer for customer, _, tried in others if tried < (newest - LATE).timestamp()}
-        if len(wanted) != count:
+        of_family = attempts.get((provider, family), _Attempts())
+        missing = {customer for customer, _, tried in of_family.others if tried < (newest - LATE).timestamp()}
+        if len(wanted) != of_family.customers:
             seen = client.query(
                 read_sql("queries/status_seen"), parameters={"dataset": family, "provider": provider, **bounds}
             ).result_rows
@@ -216,15 +210,15 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
         missing &= wanted
         lacking = {
             customer: status
-            for customer, _, _ in others
+            for customer, _, _ in of_family.others
             if customer in wanted and (status := outcomes.get((family, customer, provider), "")) in LACKING
         }
-        counted = Counter(status for customer, status in lacking.items() if customer not in missing)
-        published = published or ever.get((provider, family), 0)
+        counts = Counter(status for customer, status in lacking.items() if customer not in missing)
+        published = of_family.published or newest_ever.get((provider, family), 0)
         families.append(
             Family(
-                provider, family, len(wanted), _utc(published) if published else None, counted["partial"],
-                counted["failed"], tuple(sorted(missing)),
+                provider, family, len(wanted), _utc(published) if published else None, counts["partial"],
+                counts["failed"], tuple(sorted(missing)),
             )
         )  # fmt: skip
         failing += [((family, customer, provider), status) for customer, status in lacking.items()]
@@ -233,6 +227,29 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
     )
+
+
+class _Attempts(NamedTuple):
+    """The newest attempts at a family, of all its customers.
+
+    `published` is the newest published window in epoch seconds, 0 for none. `others` are the customers whose newest
+    attempt is late or lacks something: id, whether it lacks something, and the window that was tried.
+    """
+
+    customers: int = 0
+    published: int = 0
+    others: Sequence[tuple[str, bool, int]] = ()
+
+
+def _newest_outcomes(client: Client, attempts: Iterable[_Attempts], bounds: Mapping[str, object]) -> dict[Owner, str]:
+    """The outcome of the newest attempt that was due, of the customers of which one lacks something."""
+    lacking = {customer for of_family in attempts for customer, lacks, _ in of_family.others if lacks}
+    if not lacking:
+        return {}
+    rows = client.query(
+        read_sql("queries/status_newest_due"), parameters={**bounds, "customers": sorted(lacking)}
+    ).result_rows
+    return {(dataset, customer, provider): status for dataset, customer, provider, status in rows}
 
 
 def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: datetime) -> list[FamilyFailure]:
@@ -297,8 +314,8 @@ def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings,
         "first": _text(first),
         "last": _text(newest - LATE),
     }
-    odd = client.query(read_sql("queries/status_lacking"), parameters=bounds).result_rows
-    late_comers = sorted({customer for _, customer, _, began, _ in odd if began > first.timestamp()})
+    suspects = client.query(read_sql("queries/status_lacking"), parameters=bounds).result_rows
+    late_comers = sorted({customer for _, customer, _, began, _ in suspects if began > first.timestamp()})
     before: set[Owner] = set()
     if late_comers:  # or customers that were there already, and whose first windows are a hole
         known = client.query(
@@ -306,7 +323,9 @@ def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings,
         ).result_rows
         before = {(dataset, customer, provider) for dataset, customer, provider in known}
     lacking = {
-        customer for dataset, customer, provider, _, lacks in odd if lacks or (dataset, customer, provider) in before
+        customer
+        for dataset, customer, provider, _, lacks in suspects
+        if lacks or (dataset, customer, provider) in before
     }
     if not lacking:
         return []
