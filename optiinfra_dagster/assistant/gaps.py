@@ -128,8 +128,8 @@ def missing(
     )  # fmt: skip
     found: list[MissingWindows] = []
     if begin is not None and kept is not None and begin < now - kept:
-        said = f"rows are kept for {kept.days} days, and older ones are gone"
-        found.append(MissingWindows("", query.family, EXPIRED, None, begin, min(now - kept, last), said))
+        reason = f"rows are kept for {kept.days} days, and older ones are gone"
+        found.append(MissingWindows("", query.family, EXPIRED, None, begin, min(now - kept, last), reason))
     for provider in PROVIDERS:
         if query.provider not in {None, provider}:
             continue
@@ -275,8 +275,8 @@ def _not_computed(request: _Request, provider: str, first: datetime | None) -> I
         },
     ).result_rows
     if count:
-        said = "these windows were collected, and the reader was not computed for them"
-        yield MissingWindows(provider, request.family, NOT_COMPUTED, count, _utc(begin), _utc(end), said)
+        reason = "these windows were collected, and the reader was not computed for them"
+        yield MissingWindows(provider, request.family, NOT_COMPUTED, count, _utc(begin), _utc(end), reason)
 
 
 def _utc(seconds: int) -> datetime:

@@ -1,6 +1,7 @@
 """Names from Dagster's private modules: the one place to mend when an upgrade moves them."""
 
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.executor.base import Executor
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
@@ -19,6 +20,7 @@ __all__ = [
     "SCHEDULE_NAME_TAG",
     "WILL_RETRY_TAG",
     "AssetCheckEvaluationTargetMaterializationData",
+    "ExecutionPlan",
     "Executor",
     "InstigatorState",
     "InstigatorTick",

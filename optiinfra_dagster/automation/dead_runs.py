@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from optiinfra_dagster.automation.dagster_internals import Executor
+from optiinfra_dagster.automation.dagster_internals import ExecutionPlan, Executor
 
 if TYPE_CHECKING:
-    from dagster._core.execution.plan.plan import ExecutionPlan
-
     from optiinfra_dagster.config.settings import Settings
 
 FOLDER = "running"
@@ -28,12 +26,12 @@ GONE = "The process of this run is gone: it was killed, or its machine went down
 @contextmanager
 def holding(home: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of a run for the duration."""
-    place, held = _hold(home, run_id)
+    place, descriptor = _hold(home, run_id)
     try:
         yield
     finally:
         place.unlink(missing_ok=True)
-        os.close(held)
+        os.close(descriptor)
 
 
 def _hold(home: Path, run_id: str) -> tuple[Path, int]:
@@ -42,10 +40,10 @@ def _hold(home: Path, run_id: str) -> tuple[Path, int]:
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / run_id
     new = folder / f".{run_id}"
-    held = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(held, fcntl.LOCK_EX)
+    descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     new.replace(place)
-    return place, held
+    return place, descriptor
 
 
 class _HoldingExecutor(Executor):
@@ -65,7 +63,7 @@ class _HoldingExecutor(Executor):
         """The step dependencies of the executor inside."""
         return self._executor.step_dependency_config
 
-    def execute(self, plan_context: Any, execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
+    def execute(self, plan_context: Any, execution_plan: ExecutionPlan) -> Iterator[dg.DagsterEvent]:
         """Execute the run, which is over only after this; its file is left to `end_dead`."""
         try:
             _hold(self._home, plan_context.run_id)

@@ -143,12 +143,12 @@ def _delete_reported(
     )
     with connect() as connection:
         rows = connection.execute(reported.order_by(of.id)).all()
-        kept = set({row.dagster_event_type: row.id for row in rows}.values())
+        newest_ids = set({row.dagster_event_type: row.id for row in rows}.values())
         if has_executions:
             shown = connection.execute(sa.select(AssetCheckExecutionsTable.c.evaluation_event_storage_id)).all()
-            kept |= {one.evaluation_event_storage_id for one in shown}
+            newest_ids |= {one.evaluation_event_storage_id for one in shown}
     limit = older.replace(tzinfo=None)  # Dagster writes times of UTC without a zone
-    old = [row.id for row in rows if row.timestamp < limit and row.id not in kept]
+    old = [row.id for row in rows if row.timestamp < limit and row.id not in newest_ids]
     for i in range(0, len(old), _ROWS_AT_ONCE):
         ids = old[i : i + _ROWS_AT_ONCE]
         with connect() as connection:

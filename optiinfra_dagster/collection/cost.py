@@ -277,10 +277,10 @@ def _in_currency(
     """The prices of `wanted` in a currency; in another one where the list is known not to come in it."""
     found = {}
     for region, key in wanted:
-        held = [known[place] for place in ((region, key), ("", key)) if place in known]
-        meant = [one for one in held if one.price.currency == currency]
-        if meant or (held and (region, key) in unpriced):
-            found[region, key] = (meant or held)[0]
+        known_prices = [known[place] for place in ((region, key), ("", key)) if place in known]
+        in_currency = [one for one in known_prices if one.price.currency == currency]
+        if in_currency or (known_prices and (region, key) in unpriced):
+            found[region, key] = (in_currency or known_prices)[0]
     return found
 
 

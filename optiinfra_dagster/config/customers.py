@@ -245,9 +245,9 @@ class CustomersFile:
             ConfigError: the file cannot be read or is wrong; the message has one line for each mistake.
         """
         path = Path(path)
-        state, kept = _state(path), self._kept.get(path.absolute())
-        if kept is not None and state is not None and kept[0] == state:
-            return kept[1]
+        state, remembered = _state(path), self._kept.get(path.absolute())
+        if remembered is not None and state is not None and remembered[0] == state:
+            return remembered[1]
         document = read(_read_text(path))
         customers = self._validate(document, path.absolute().parent) if document.parsed else ()
         _find_odd_numbers(document)

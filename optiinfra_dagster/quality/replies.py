@@ -108,10 +108,10 @@ def _usage(usage: object) -> tuple[int | None, int | None]:
         return None, None
     names = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
     prompt, answered = (next((usage[name] for name in of if usage.get(name) is not None), None) for of in names)
-    asked, said, total = _count(prompt), _count(answered), _count(usage.get("total_tokens"))
-    if asked is not None and said is not None and total is not None:
-        said = max(said, total - asked)
-    return asked, said
+    prompt_tokens, answer_tokens, total = _count(prompt), _count(answered), _count(usage.get("total_tokens"))
+    if prompt_tokens is not None and answer_tokens is not None and total is not None:
+        answer_tokens = max(answer_tokens, total - prompt_tokens)
+    return prompt_tokens, answer_tokens
 
 
 def _count(value: object) -> int | None:

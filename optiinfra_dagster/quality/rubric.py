@@ -218,8 +218,8 @@ class Question:
         except ValidationError:
             return None
         chunks = len(answer.retrieval.chunks) if answer.retrieval is not None else 0
-        given = AnswerParts(answer.hallucination is not None, chunks, answer.recall is not None)
-        if given != self.asked or not self._are_answered(answer.own):
+        answered_parts = AnswerParts(answer.hallucination is not None, chunks, answer.recall is not None)
+        if answered_parts != self.asked or not self._are_answered(answer.own):
             return None
         # Facts were listed to be counted: a reference is stored nowhere, not even where prompt and response are.
         return answer.model_copy(update={"recall": answer.recall and answer.recall.without_texts()})

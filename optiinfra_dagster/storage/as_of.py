@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import LostError, UsageError
@@ -73,7 +73,7 @@ def refuse_lost(client: Client, source: Source, wanted: RowFilter, name: str) ->
 
 
 def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
-    """The same of what was billed for the days that are wanted, with no estimates.
+    """The same for what was billed on the days that are wanted, without estimates.
 
     Raises:
         LostError: rows are gone.
@@ -87,8 +87,8 @@ def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
 
 def _refuse_lost(client: Client, parts: Sequence[_Part], wanted: RowFilter, name: str) -> None:
     for part in parts:
-        lost, first, last = _lost(client, part, wanted, part.end)[:3]
-        if lost:
+        lost = _lost(client, part, wanted, part.end)
+        if lost.slices:
             break
     else:
         return
@@ -96,20 +96,20 @@ def _refuse_lost(client: Client, parts: Sequence[_Part], wanted: RowFilter, name
     if part.of_all and _is_of_one_customer(client):
         raise LostError(
             f"Whether rows of {wanted.customer} that were known at {time} are gone is not known to the role of a "
-            f"customer: {name} has none of windows from {first} to {last}, which were replaced since. Ask for a later "
-            "time, or ask whoever runs OptiInfra."
+            f"customer: {name} has none of windows from {lost.first} to {lost.last}, which were replaced since. Ask "
+            "for a later time, or ask whoever runs OptiInfra."
         )
     # At the time that is named, no part may lack anything.
-    gone = [_lost(client, one, wanted, _FOREVER if wanted.slices else one.end)[3:] for one in parts]
+    of_parts = [_lost(client, one, wanted, _FOREVER if wanted.slices else one.end) for one in parts]
     remedy = (
         "They have expired: ask for a later time, or with --from for later windows."
-        if any(expired for _, expired in gone)
-        else f"The oldest time is {_seconds(max(oldest for oldest, _ in gone))}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says "
-        "how long rows are kept after they were replaced."
+        if any(one.expired for one in of_parts)
+        else f"The oldest time is {_seconds(max(one.superseded_at for one in of_parts))}; "
+        "OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept after they were replaced."
     )
     raise LostError(
         f"{name} of {wanted.customer} cannot be read as of {time}: rows that were known then are gone, of windows from "
-        f"{first} to {last}. {remedy}"
+        f"{lost.first} to {lost.last}. {remedy}"
     )
 
 
@@ -157,11 +157,22 @@ def _parts(client: Client, source: Source, wanted: RowFilter) -> Iterator[_Part]
         yield _Part(wanted.family, f"{wanted.family}_metrics", begin, end)
 
 
-def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tuple[int, str, str, int, int]:
-    """How many slices lack rows that were known at the time, and their first and last window.
+class _Lost(NamedTuple):
+    """The slices that lack rows which were known at a time: how many, and their first and last window.
 
-    Then, of all batches that lack rows: when the last of them was superseded (ms), and how many never were.
+    Of all batches that lack rows, whatever the time, `superseded_at` is when the last of them was superseded (ms), and
+    `expired` counts those that never were.
     """
+
+    slices: int
+    first: str
+    last: str
+    superseded_at: int
+    expired: int
+
+
+def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> _Lost:
+    """What is lost of a part, up to before `end`."""
     owner = "" if part.of_all else "customer_id, provider, "
     mine = "customer_id = {customer:String} AND (empty({provider:String}) OR provider = {provider:String})"
     range_ = "window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})"
@@ -169,7 +180,7 @@ def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tupl
     # is so, they were of customers who are erased, or of those that the user may not see.
     is_replaced = "isNotNull(until) OR window_start <= now() - toIntervalDay({kept:UInt32})"
     is_lost = f"found = 0 AND ({is_replaced})" if part.of_all else "found < rows"
-    ((lost, first, last, oldest, expired),) = client.query(
+    (row,) = client.query(
         f"""
         WITH fromUnixTimestamp64Milli({{as_of:Int64}}, 'UTC') AS time
         SELECT
@@ -203,7 +214,7 @@ def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tupl
             "kept": part.kept,
         },
     ).result_rows
-    return lost, first, last, oldest, expired
+    return _Lost(*row)
 
 
 def _milliseconds(time: datetime) -> int:

@@ -279,7 +279,7 @@ def merge_accounts(rows: pa.Table, old: pa.Table, mode: MergeBilledAccounts) -> 
     it was first seen and when it last changed; a row with other values keeps the former. A row whose tags are the
     inventory's keeps those that it first had: the resource may be gone, or have others by now.
     """
-    kept = old.filter(pc.invert(_replaced(old, mode)))
+    not_read = old.filter(pc.invert(_replaced(old, mode)))
     before = {
         key: (amounts, first, last, tags)
         for key, amounts, first, last, tags in zip(
@@ -312,7 +312,7 @@ def merge_accounts(rows: pa.Table, old: pa.Table, mode: MergeBilledAccounts) -> 
         ("tags_from", pa.array(tags_from, pa.string()).dictionary_encode()),
     ):
         rows = rows.set_column(rows.schema.get_field_index(name), name, values)
-    return arrow.concat(schema.BILLED, [rows, kept])
+    return arrow.concat(schema.BILLED, [rows, not_read])
 
 
 def _replaced(old: pa.Table, mode: MergeBilledAccounts) -> pa.Array:

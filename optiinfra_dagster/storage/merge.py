@@ -195,13 +195,13 @@ def _kept(dataset: Dataset, new: pa.Table, published: pa.Table) -> pa.Table:
 
     A row without its `unnamed` column is the same as a row of the other table that has the rest of its key.
     """
-    kept = _without(published, new, dataset.key)
+    remaining = _without(published, new, dataset.key)
     if dataset.unnamed:
         rest = dataset.rest_of_key
-        of_new, of_kept = (pc.equal(arrow.plain(rows[dataset.unnamed]), "") for rows in (new, kept))
-        named = _without(kept.filter(pc.invert(of_kept)), new.filter(of_new), rest)
-        kept = pa.concat_tables([named, _without(kept.filter(of_kept), new, rest)])
-    return kept.select(dataset.schema.names)
+        of_new, of_kept = (pc.equal(arrow.plain(rows[dataset.unnamed]), "") for rows in (new, remaining))
+        named = _without(remaining.filter(pc.invert(of_kept)), new.filter(of_new), rest)
+        remaining = pa.concat_tables([named, _without(remaining.filter(of_kept), new, rest)])
+    return remaining.select(dataset.schema.names)
 
 
 def _without(rows: pa.Table, others: pa.Table, keys: Sequence[str]) -> pa.Table:

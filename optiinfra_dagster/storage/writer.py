@@ -308,17 +308,17 @@ def _refuse_foreign_rows(attempt: SliceResult, content: merge.Content) -> None:
 
 
 def _coverage(
-    attempt: SliceResult, told: Sequence[Coverage], kept: Collection[tuple[str, str]]
+    attempt: SliceResult, states: Sequence[Coverage], kept: Collection[tuple[str, str]]
 ) -> coverage.WindowCoverage:
     """The coverage of an attempt's newest window: what it tells, but `kept` resources and metrics are collected."""
     if kept:
-        told = [
+        states = [
             replace(one, state=CoverageState.COLLECTED, reason="")
             if (one.resource_id, one.metric_name) in kept
             else one
-            for one in told
+            for one in states
         ]
-    return coverage.WindowCoverage(attempt.customer_id, attempt.provider, max(attempt.windows), told)
+    return coverage.WindowCoverage(attempt.customer_id, attempt.provider, max(attempt.windows), states)
 
 
 def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -91,11 +91,11 @@ def deliver(
                 attempts = trying.attempts + 1 if trying else 1
                 wait = refused.wait if refused.wait is not None else FIRST_WAIT * 2 ** min(attempts - 1, 10)
                 since = trying.since if trying else now.timestamp()
-                said = refused.reason.removesuffix(".")
+                reason = refused.reason.removesuffix(".")
                 for secret in secrets:
-                    said = said.replace(secret, "***")
-                book.trying[sink.name] = SinkRetry(since, attempts, now.timestamp() + min(wait, LONGEST_WAIT), said)
-                log(f"{len(due):,} alerts could not be told to {sink.name}: {said}. It is tried again.")
+                    reason = reason.replace(secret, "***")
+                book.trying[sink.name] = SinkRetry(since, attempts, now.timestamp() + min(wait, LONGEST_WAIT), reason)
+                log(f"{len(due):,} alerts could not be told to {sink.name}: {reason}. It is tried again.")
                 save()
                 break
             book.trying.pop(sink.name, None)
@@ -109,19 +109,19 @@ def deliver(
 
 def is_due(incident: Incident, sink: str) -> bool:
     """True if a sink was not told of the incident's newest phase or cause."""
-    told = incident.told.get(sink, 0)
-    return told != OVER and (incident.over is not None or told < len(incident.causes))
+    causes_told = incident.told.get(sink, 0)
+    return causes_told != OVER and (incident.over is not None or causes_told < len(incident.causes))
 
 
 def drop_unheard(book: Book, silences: Collection[Silence], now: datetime) -> None:
     """Forget incidents that began and ended while they were silenced: nobody was told, and nobody has to be."""
     for key, of_key in list(book.incidents.items()):
-        kept = [
+        remaining = [
             one
             for one in of_key
             if one.over is None or one.told or not any(silence.covers(one, now) for silence in silences)
         ]
-        if kept:
-            book.incidents[key] = kept
+        if remaining:
+            book.incidents[key] = remaining
         else:
             del book.incidents[key]

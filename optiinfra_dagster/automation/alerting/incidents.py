@@ -161,7 +161,7 @@ class Book:
         """
         self.trying = {sink: trying for sink, trying in self.trying.items() if sink in sinks}
         for key, of_key in list(self.incidents.items()):
-            kept = [
+            remaining = [
                 one
                 for one in of_key
                 if one.over is None
@@ -169,8 +169,8 @@ class Book:
                     customer in {"", one.customer} and one.told.get(sink) != OVER for sink, customer in sinks.items()
                 )
             ]
-            if kept:
-                self.incidents[key] = kept
+            if remaining:
+                self.incidents[key] = remaining
             else:
                 del self.incidents[key]
 

@@ -52,8 +52,8 @@ class Watch:
             self._customers = load_customers(self._settings.customers_path)
             ids = {customer.id for customer in self._customers if not customer.paused}
         lacking = unheard(self._settings, self._customers)
-        for name, said in lacking if lacking != self._warned else ():
-            log.warning("Alerts: %s%s.", f"{name}: " if name else "", said)
+        for name, reason in lacking if lacking != self._warned else ():
+            log.warning("Alerts: %s%s.", f"{name}: " if name else "", reason)
         self._warned = lacking
         sinks = sinks_of(self._settings, self._customers, log.error)
         taken, going_on = tell(instance, status, sinks, ids, now, log.warning, secrets_of(self._settings))
@@ -61,8 +61,8 @@ class Watch:
 
     def refresh(self, status: "Status", now: datetime) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         """The events of the status asset, where what it shows has changed: how an item stands, or what is not well."""
-        odd = ((one, [part.name for part in one.parts if part.state is not State.OK]) for one in status.sections)
-        shown = [f"{one.item} {one.state} {names}" for one, names in odd]
+        not_well = ((one, [part.name for part in one.parts if part.state is not State.OK]) for one in status.sections)
+        shown = [f"{one.item} {one.state} {names}" for one, names in not_well]
         if self._shown:
             age = now - self._shown[0]
             if age < REFRESHED_AT_MOST_EVERY or (shown == self._shown[1] and age < REFRESHED_EVERY):
@@ -86,10 +86,10 @@ def build(
     )
     def alert(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(UTC)
-        status, said = watch.tick(context.instance, now, context.log)
+        status, summary = watch.tick(context.instance, now, context.log)
         if trouble := ping(settings, status):
             context.log.warning("OPTIINFRA_HEARTBEAT_URL could not be pinged: %s.", trouble)
-        return dg.SensorResult(skip_reason=said, asset_events=watch.refresh(status, now))
+        return dg.SensorResult(skip_reason=summary, asset_events=watch.refresh(status, now))
 
     return alert
 

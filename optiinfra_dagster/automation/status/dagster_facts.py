@@ -58,14 +58,14 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Section:
             ids.add(beat.daemon_id)
         errors = f"; its last error: {_first_line(beat.errors[0].message)}" if beat.errors else ""
         if age > SILENT:
-            said = f"silent for {ago(age)}, since {_time(beat.timestamp)}{errors}. Start `dagster-daemon run` again"
-            parts.append(Part(State.RED, name.lower(), said))
+            what = f"silent for {ago(age)}, since {_time(beat.timestamp)}{errors}. Start `dagster-daemon run` again"
+            parts.append(Part(State.RED, name.lower(), what))
             # One that never sent any may just be starting.
-            text = f"Dagster's daemon {name.lower()} is {said}."
+            text = f"Dagster's daemon {name.lower()} is {what}."
             troubles.append(Trouble(Kind.DAEMON_SILENT, subject=name.lower(), text=text))
         elif age < -SKEW:
-            said = f"its last heartbeat is of {_time(beat.timestamp)}, in the future: the clock was set back"
-            parts.append(Part(State.WARN, name.lower(), said))
+            what = f"its last heartbeat is of {_time(beat.timestamp)}, in the future: the clock was set back"
+            parts.append(Part(State.WARN, name.lower(), what))
         else:
             parts.append(Part(State.WARN if errors else State.OK, name.lower(), f"{_seconds(age)} ago{errors}"))
     if len(ids) > 1:
@@ -87,18 +87,20 @@ def ticks(instance: dg.DagsterInstance, now: datetime) -> Section:
     if not states:
         part = Part(State.RED, "", "no daemon has ever run here. Start `optiinfra dev`, or a Dagster daemon")
         return section(Item.TICKS, [part], "")
-    made = instance.get_batch_ticks([state.selector_id for state in states.values()], limit=MOST_TICKS)
+    newest_ticks = instance.get_batch_ticks([state.selector_id for state in states.values()], limit=MOST_TICKS)
     starts = any(begun is not None and now - begun < STARTING for begun in map(_begun, states.values()))
     parts = [
         Part(State.OK, name, "no tick yet: the daemon has just begun")
         if starts and name not in states
-        else _ticks_of(states.get(name), made.get(states[name].selector_id, ()) if name in states else (), name, now)
+        else _ticks_of(
+            states.get(name), newest_ticks.get(states[name].selector_id, ()) if name in states else (), name, now
+        )
         for name in LONGEST_BETWEEN_TICKS
     ]
     return section(Item.TICKS, parts, f"{len(parts)} run, the newest tick of each is in time")
 
 
-def _ticks_of(state: InstigatorState | None, made: Sequence[InstigatorTick], name: str, now: datetime) -> Part:
+def _ticks_of(state: InstigatorState | None, newest_ticks: Sequence[InstigatorTick], name: str, now: datetime) -> Part:
     if state is None:
         if name in _ONCE_A_DAY:
             return Part(State.OK, name, "no tick yet")
@@ -107,12 +109,12 @@ def _ticks_of(state: InstigatorState | None, made: Sequence[InstigatorTick], nam
         )
     if not state.is_running:
         return Part(State.RED, name, "it is stopped. Turn it on under Automation in Dagster's UI")
-    if not made:
+    if not newest_ticks:
         begun = _begun(state)
         waits = begun is not None and now - begun < LONGEST_BETWEEN_TICKS[name]
         return Part(State.OK if waits or name in _ONCE_A_DAY else State.WARN, name, "no tick yet")
-    state_of_tick, said = _newest_tick(made, LONGEST_BETWEEN_TICKS[name], now)
-    return Part(state_of_tick, name, said)
+    state_of_tick, text = _newest_tick(newest_ticks, LONGEST_BETWEEN_TICKS[name], now)
+    return Part(state_of_tick, name, text)
 
 
 def _begun(state: InstigatorState) -> datetime | None:
@@ -121,8 +123,8 @@ def _begun(state: InstigatorState) -> datetime | None:
     return None if begun is None else datetime.fromtimestamp(begun, UTC)
 
 
-def _newest_tick(made: Sequence[InstigatorTick], longest: timedelta, now: datetime) -> tuple[State, str]:
-    last = made[0]
+def _newest_tick(newest_ticks: Sequence[InstigatorTick], longest: timedelta, now: datetime) -> tuple[State, str]:
+    last = newest_ticks[0]
     at = datetime.fromtimestamp(last.timestamp, UTC)
     if at > now + SKEW:
         return State.RED, (
@@ -134,7 +136,7 @@ def _newest_tick(made: Sequence[InstigatorTick], longest: timedelta, now: dateti
         return State.RED, f"its last tick was {when}. See whether the daemon runs"
     if last.status is TickStatus.FAILURE:
         return State.RED, f"its last tick failed ({when}): {_first_line(last.error.message if last.error else '')}"
-    skips = next((i for i, tick in enumerate(made) if tick.status is not TickStatus.SKIPPED), len(made))
+    skips = next((i for i, tick in enumerate(newest_ticks) if tick.status is not TickStatus.SKIPPED), len(newest_ticks))
     if skips:
         many = f"{skips}{' or more' if skips == MOST_TICKS else ''} skipped in a row" if skips > 1 else "skipped"
         return State.OK, f"{when}: {many}: {_first_line(last.skip_reason or 'it does not say why')}"
@@ -157,14 +159,14 @@ def runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> Section:
         elif dead_runs.is_gone(home, run.run_id) and _is_going(instance, run.run_id):
             parts.append(Part(State.RED, name, "its process is gone. The sensor end_dead_runs ends it; see the daemon"))
         else:
-            said = f"going for {ago(age)}"
+            text = f"going for {ago(age)}"
             state = State.OK
             newest = (
                 instance.get_records_for_run(run.run_id, limit=1, ascending=False).records if age > QUIET_RUN else ()
             )
             if newest and (quiet := now - datetime.fromtimestamp(newest[0].event_log_entry.timestamp, UTC)) > QUIET_RUN:
-                state, said = State.WARN, f"{said}, silent for {ago(quiet)}. If it hangs, terminate it in Dagster's UI"
-            parts.append(Part(state, name, said))
+                state, text = State.WARN, f"{text}, silent for {ago(quiet)}. If it hangs, terminate it in Dagster's UI"
+            parts.append(Part(state, name, text))
     troubles = []
     for job in (*(collection_job(provider) for provider in FAMILIES_OF), READERS_JOB, HOUSEKEEPING_JOB):
         newest_run = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ENDED), limit=1)
@@ -176,9 +178,9 @@ def runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> Section:
         reasons = _reasons(instance, run.run_id)
         if reasons is None:
             continue
-        said = f"its newest run {run.run_id[:8]} failed at {_time(when)}: {reasons}"
-        parts.append(Part(State.RED, job, said))
-        troubles.append(Trouble(Kind.RUN_FAILING, subject=job, text=f"{job}: {said}"))
+        text = f"its newest run {run.run_id[:8]} failed at {_time(when)}: {reasons}"
+        parts.append(Part(State.RED, job, text))
+        troubles.append(Trouble(Kind.RUN_FAILING, subject=job, text=f"{job}: {text}"))
     fine = f"{len(records) - queued} going, {queued} waiting, none silent"
     return section(Item.RUNS, parts, fine, troubles=troubles)
 
@@ -194,7 +196,7 @@ def _reasons(instance: dg.DagsterInstance, run_id: str) -> str | None:
     failures = instance.get_records_for_run(
         run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}, limit=20
     ).records
-    said, is_in_ledger = [], False
+    reasons, is_in_ledger = [], False
     for record in failures:
         event = record.event_log_entry.get_dagster_event()
         if event.event_type is dg.DagsterEventType.RUN_FAILURE:
@@ -205,16 +207,16 @@ def _reasons(instance: dg.DagsterInstance, run_id: str) -> str | None:
             continue
         text = data.user_failure_data.description if data.user_failure_data else None
         text = text or ((data.error.cause or data.error).message if data.error else "")
-        said.append(f"{event.step_key}: {_first_line(text)}")
-    if is_in_ledger and not said:
+        reasons.append(f"{event.step_key}: {_first_line(text)}")
+    if is_in_ledger and not reasons:
         return None
-    if not said:
-        said = [
+    if not reasons:
+        reasons = [
             _first_line(record.event_log_entry.get_dagster_event().message or "")
             for record in failures
             if record.event_log_entry.get_dagster_event().event_type is dg.DagsterEventType.RUN_FAILURE
         ]
-    return "; ".join(said[:2]) or "it does not say why"
+    return "; ".join(reasons[:2]) or "it does not say why"
 
 
 def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[Trouble]:
@@ -227,8 +229,8 @@ def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey
             continue
         provider, family = key.asset_key.path
         where = f" for {record.partition}" if record.partition else ""
-        said = f"The check {key.name} of {provider} {family} failed{where}: {_first_line(evaluation.description or '')}"
-        troubles.append(Trouble(Kind.CHECK, "", provider, family, key.name, text=said))
+        text = f"The check {key.name} of {provider} {family} failed{where}: {_first_line(evaluation.description or '')}"
+        troubles.append(Trouble(Kind.CHECK, "", provider, family, key.name, text=text))
     return troubles
 
 

@@ -40,10 +40,10 @@ def customers_file(settings: Settings) -> tuple[Section, tuple[Customer, ...] | 
         trouble = Trouble(Kind.CUSTOMERS_FILE, text=f"The customers file cannot be used: {lines[0]}{more}")
         return unread(Item.CUSTOMERS_FILE, f"{lines[0]}{more}", troubles=[trouble]), None
     paused = sum(customer.paused for customer in customers)
-    said = f"valid, {counted(len(customers), 'customer')}{f', {paused:,} of them paused' if paused else ''}"
+    text = f"valid, {counted(len(customers), 'customer')}{f', {paused:,} of them paused' if paused else ''}"
     changed = file_changed(settings)
     when = f", changed {changed:%Y-%m-%dT%H:%MZ}" if changed else ""
-    return Section(Item.CUSTOMERS_FILE, State.OK, f"{said}{when}: {settings.customers_path}"), customers
+    return Section(Item.CUSTOMERS_FILE, State.OK, f"{text}{when}: {settings.customers_path}"), customers
 
 
 def file_changed(settings: Settings) -> datetime | None:
@@ -56,10 +56,10 @@ def file_changed(settings: Settings) -> datetime | None:
 
 def clickhouse_lost(clickhouse: ClickHouse, reason: str) -> Section:
     """ClickHouse that cannot be used, with who holds an embedded engine."""
-    said = reason.splitlines()[0] if reason else "it does not say why"
+    text = reason.splitlines()[0] if reason else "it does not say why"
     by = holder(clickhouse.path) if clickhouse.path else ""
-    parts = [Part(State.RED, "", said)] + ([Part(State.RED, "its lock", f"held by {by}")] if by else [])
-    return section(Item.CLICKHOUSE, parts, "", troubles=[Trouble(Kind.CLICKHOUSE, text=said)])
+    parts = [Part(State.RED, "", text)] + ([Part(State.RED, "its lock", f"held by {by}")] if by else [])
+    return section(Item.CLICKHOUSE, parts, "", troubles=[Trouble(Kind.CLICKHOUSE, text=text)])
 
 
 def clickhouse_state(client: Client, clickhouse: ClickHouse) -> tuple[Section, bool]:
@@ -74,8 +74,8 @@ def clickhouse_state(client: Client, clickhouse: ClickHouse) -> tuple[Section, b
         return section(Item.CLICKHOUSE, [part], "", troubles=[trouble]), False
     by = migrations.lock_holder(client)
     parts = [Part(State.WARN, "its lock", f"a migration holds it until {by}")] if by else []
-    said = f"reachable at {clickhouse.place}, {len(applied)} migrations applied, nobody holds the lock"
-    return section(Item.CLICKHOUSE, parts, said), True
+    text = f"reachable at {clickhouse.place}, {len(applied)} migrations applied, nobody holds the lock"
+    return section(Item.CLICKHOUSE, parts, text), True
 
 
 def disk(
@@ -99,12 +99,12 @@ def disk(
         places[clickhouse.path] = "ClickHouse"
     for place, name in places.items():
         usage = shutil.disk_usage(place)
-        said = f"{_size(usage.free)} free of {_size(usage.total)}"
-        free_texts.append(f"{said} for {name}")
+        free = f"{_size(usage.free)} free of {_size(usage.total)}"
+        free_texts.append(f"{free} for {name}")
         little = usage.free < max(LITTLE_SPACE, min(LITTLE_SHARE * usage.total, 10 * LITTLE_SPACE))
-        parts.append(Part(State.RED if little else State.OK, name, said + (". Free some space" if little else "")))
+        parts.append(Part(State.RED if little else State.OK, name, free + (". Free some space" if little else "")))
         if little:
-            troubles.append(Trouble(Kind.DISK, subject=name, text=f"Only {said} for {name}. Free some space."))
+            troubles.append(Trouble(Kind.DISK, subject=name, text=f"Only {free} for {name}. Free some space."))
     if with_parts:
         parts += [Part(State.OK, name, text) for name, text in _sizes(home)]
     parts.append(_housekeeping(housekeeping, home, now))
@@ -119,15 +119,15 @@ def _housekeeping(last: tuple[datetime, bool] | None, home: Path, now: datetime)
             else now
         )
         late = now - begun > HOUSEKEEPING_EVERY
-        said = "no housekeeping yet" + (
+        text = "no housekeeping yet" + (
             ". Start a Dagster daemon, or Dagster's state grows without end" if late else ""
         )
-        return Part(State.WARN if late else State.OK, "housekeeping", said)
+        return Part(State.WARN if late else State.OK, "housekeeping", text)
     ended, well = last
-    said = f"last housekeeping {ago(now - ended)} ago"
+    text = f"last housekeeping {ago(now - ended)} ago"
     if not well:
-        return Part(State.RED, "housekeeping", f"{said}, and it failed. See its run in Dagster's UI")
-    return Part(State.WARN if now - ended > HOUSEKEEPING_EVERY else State.OK, "housekeeping", said)
+        return Part(State.RED, "housekeeping", f"{text}, and it failed. See its run in Dagster's UI")
+    return Part(State.WARN if now - ended > HOUSEKEEPING_EVERY else State.OK, "housekeeping", text)
 
 
 def _sizes(home: Path) -> Sequence[tuple[str, str]]:

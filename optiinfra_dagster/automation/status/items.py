@@ -129,9 +129,9 @@ def section(
     text = fine
     if worst is not State.OK:
         named = [part for part in ordered if part.state is worst]
-        said = [f"{part.name}: {part.text}" if part.name else part.text for part in named[:MOST_IN_LINE]]
-        others = len([part for part in ordered if part.state is not State.OK]) - len(said)
-        text = "; ".join(said) + (f"; and {others:,} more" if others else "")
+        texts = [f"{part.name}: {part.text}" if part.name else part.text for part in named[:MOST_IN_LINE]]
+        others = len([part for part in ordered if part.state is not State.OK]) - len(texts)
+        text = "; ".join(texts) + (f"; and {others:,} more" if others else "")
     more = max(len(ordered) - MOST_PARTS, 0)
     return Section(item, worst, text, tuple(ordered[:MOST_PARTS]), more, tuple(troubles), frozenset(undecided))
 

@@ -42,11 +42,11 @@ def collections(facts: Facts, settings: Settings, file_changed: datetime | None,
     all_fail = {(one.provider, one.family) for one in facts.families if one.failed and one.failed == one.expected}
     for one in facts.families:
         needs = next((family for family in UPSTREAM[one.family] if (one.provider, family) in all_fail), "")
-        state, said = _family(one, facts.newest, settings, now, is_new=is_new, needs=needs)
+        state, text = _family(one, facts.newest, settings, now, is_new=is_new, needs=needs)
         name = f"{one.provider} {one.family}"
-        parts.append(Part(state, name, said))
+        parts.append(Part(state, name, text))
         if state is State.RED:
-            troubles.append(Trouble(Kind.LATE, "", one.provider, one.family, text=f"{name}: {said}."))
+            troubles.append(Trouble(Kind.LATE, "", one.provider, one.family, text=f"{name}: {text}."))
     if not facts.families:
         parts.append(Part(State.WARN, "", "no customer is collected: all are paused, or their families are none"))
     return section(
@@ -116,9 +116,9 @@ def customers(facts: Facts, settings: Settings, now: datetime) -> Section:
         parts.append(Part(State.RED if one.status == "failed" else State.WARN, name, _failing(one, settings, now)))
         if one.status == "failed":
             person = " It needs a person." if one.permanent else ""
-            said = f"{name} fails since window {windows.key(one.since)}: {shortened(plain(one.error), 300)}.{person}"
+            text = f"{name} fails since window {windows.key(one.since)}: {shortened(plain(one.error), 300)}.{person}"
             troubles.append(
-                Trouble(Kind.SLICE_FAILING, one.customer, one.provider, one.family, cause=cause_of(one), text=said)
+                Trouble(Kind.SLICE_FAILING, one.customer, one.provider, one.family, cause=cause_of(one), text=text)
             )
     undecided = [
         key_of(kind, customer, one.provider, one.family if kind is Kind.SLICE_FAILING else "")
@@ -167,13 +167,13 @@ def gaps(found: Sequence[Gap], failing: Sequence[FamilyFailure]) -> Section:
             else f"run `optiinfra collect --customer {gap.customer} --provider {gap.provider} --family {gap.family} "
             f"--from {windows.key(gap.first)} --to {windows.key(gap.last + windows.WINDOW)}`"
         )
-        said = f"{counted(gap.windows, 'window')} from {windows.key(gap.first)} to {windows.key(gap.last)}: {remedy}"
-        parts.append(Part(State.WARN, name, said))
-        told = Trouble(Kind.GAP, gap.customer, gap.provider, gap.family, text=f"{name} lacks {said}.")
+        text = f"{counted(gap.windows, 'window')} from {windows.key(gap.first)} to {windows.key(gap.last)}: {remedy}"
+        parts.append(Part(State.WARN, name, text))
+        trouble = Trouble(Kind.GAP, gap.customer, gap.provider, gap.family, text=f"{name} lacks {text}.")
         if (gap.customer, gap.provider, gap.family) in still_failing:  # it would grow with every window
-            undecided.append(told.key)
+            undecided.append(trouble.key)
         else:
-            troubles.append(told)
+            troubles.append(trouble)
     fine = f"none in the last {GAPS_LOOKBACK_TEXT}"
     return section(Item.GAPS, parts, fine, troubles=troubles, undecided=undecided)
 
@@ -189,24 +189,24 @@ def budgets(facts: Facts, spending: BudgetUse | None, settings: Settings) -> Sec
         if one.status == "budget":
             stopped.setdefault((one.customer, one.provider), one)
     for (customer, provider), one in stopped.items():
-        said = f"stopped since {windows.key(one.since)}: {shortened(plain(one.error), 220)}"
+        words = f"stopped since {windows.key(one.since)}: {shortened(plain(one.error), 220)}"
         if (customer, provider) in spent:
             usd, limit = spent[customer, provider]
-            said = f"{usd:.2f} of {limit:.2f} USD spent this month; {said}"
-        parts.append(Part(State.WARN, f"{customer} {provider}", said))
-        text = f"{customer} {provider} is {said}. Raise monthly_api_budget_usd, or wait for the next month."
+            words = f"{usd:.2f} of {limit:.2f} USD spent this month; {words}"
+        parts.append(Part(State.WARN, f"{customer} {provider}", words))
+        text = f"{customer} {provider} is {words}. Raise monthly_api_budget_usd, or wait for the next month."
         troubles.append(Trouble(Kind.BUDGET, customer, provider, text=text))
     for (customer, provider), (usd, limit) in spent.items():
         if (customer, provider) not in stopped:
-            said = f"{usd:.2f} of {limit:.2f} USD spent this month, {max(limit - usd, limit * 0):.2f} left"
-            parts.append(Part(State.WARN if usd >= limit else State.OK, f"{customer} {provider}", said))
+            words = f"{usd:.2f} of {limit:.2f} USD spent this month, {max(limit - usd, limit * 0):.2f} left"
+            parts.append(Part(State.WARN if usd >= limit else State.OK, f"{customer} {provider}", words))
     for customer, tokens, requests in spending.judged if spending else ():
         over = tokens >= settings.judge_customer_day_tokens or requests >= settings.judge_customer_day_requests
-        said = (
+        words = (
             f"the judge used {tokens:,} of {settings.judge_customer_day_tokens:,} tokens and {requests:,} of "
             f"{settings.judge_customer_day_requests:,} requests today"
         )
-        parts.append(Part(State.WARN if over else State.OK, f"{customer} judge", said))
+        parts.append(Part(State.WARN if over else State.OK, f"{customer} judge", words))
     limited = f"{counted(spending.limited, 'customer')} with a budget for calls" if spending else "not added up"
     return section(Item.BUDGETS, parts, f"none is used up; {limited}", troubles=troubles)
 

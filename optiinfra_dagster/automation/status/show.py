@@ -54,9 +54,9 @@ def to_json(status: Status) -> str:
 
 def to_markdown(status: Status) -> str:
     """A table of all that is not well, the worst first, then what is well. Names and errors come from clouds."""
-    odd = [one for one in status.sections if one.state is not State.OK]
+    not_well = [one for one in status.sections if one.state is not State.OK]
     well = ", ".join(one.item for one in status.sections if one.state is State.OK)
-    rows = [row for state in (State.RED, State.WARN) for one in odd for row in _rows(one, state)]
+    rows = [row for state in (State.RED, State.WARN) for one in not_well for row in _rows(one, state)]
     parts = [
         f"As of {status.at:%Y-%m-%dT%H:%MZ}{f'; well: {well}' if well else ''}.",
         *([markdown.table(["state", "item", "of", "what is known"], rows)] if rows else []),
@@ -68,8 +68,8 @@ def _rows(one: Section, state: State) -> Iterator[tuple[str, str, str, str]]:
     """The first parts of an item that are in a state, and how many more there are."""
     found = [part for part in one.parts if part.state is state]
     for part in found[:MOST_MARKDOWN_PARTS]:
-        said = markdown.escaped(shortened(part.text, LONGEST_CELL))
-        yield state, one.item, markdown.escaped(part.name), said
+        cell = markdown.escaped(shortened(part.text, LONGEST_CELL))
+        yield state, one.item, markdown.escaped(part.name), cell
     more = len(found) - MOST_MARKDOWN_PARTS + (one.more if one.state is state else 0)
     if more > 0:
         yield state, one.item, "", f"and {more:,} more: `optiinfra status --details`"

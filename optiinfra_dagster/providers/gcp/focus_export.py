@@ -89,11 +89,11 @@ def rows(table: str, partition: str, columns: Collection[str]) -> tuple[str, set
     `partition` is a condition that leaves out old partitions; empty where there are none.
     """
     known = _caseless(columns)
-    made = {name: what for name, (what, of) in _OF_FOCUS.items() if known.issuperset(map(str.casefold, of))}
-    if "labels" not in made and "tags.x_type" in known:
-        made["labels"] = _LABELS_OF_VIEW
+    expressions = {name: what for name, (what, of) in _OF_FOCUS.items() if known.issuperset(map(str.casefold, of))}
+    if "labels" not in expressions and "tags.x_type" in known:
+        expressions["labels"] = _LABELS_OF_VIEW
     records, selected = defaultdict[str, list[str]](list), []
-    for name, what in made.items():
+    for name, what in expressions.items():
         record, _, part = name.partition(".")
         if part:
             records[record].append(f"{what} AS {part}")
@@ -107,7 +107,7 @@ def rows(table: str, partition: str, columns: Collection[str]) -> tuple[str, set
             else f"STRUCT({of}) AS {record}"
         )
     where = f" WHERE {partition}" if partition else ""
-    return f"(SELECT {', '.join(selected)} FROM `{table}`{where})", set(made)  # noqa: S608 - a checked name
+    return f"(SELECT {', '.join(selected)} FROM `{table}`{where})", set(expressions)  # noqa: S608 - a checked name
 
 
 def _caseless(names: Collection[str]) -> set[str]:
