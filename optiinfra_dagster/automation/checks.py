@@ -23,6 +23,7 @@ from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.schema import Dataset
 
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
@@ -43,7 +44,7 @@ class CheckRequest:
     run_id: str
     windows: Sequence[datetime]
     scope: Scope
-    clickhouse: Any
+    clickhouse: "ClickHouse"
     why_not_tried: str = ""  # where the asset was not tried at all
 
 

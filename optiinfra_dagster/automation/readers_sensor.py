@@ -8,17 +8,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from optiinfra_dagster.automation.jobs import READERS_JOB
-from optiinfra_dagster.automation.run_tags import READERS_TAGS, RUN_TAGS
-from optiinfra_dagster.automation.schedules import active_runs
-from optiinfra_dagster.model import windows
-from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
-from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.sql import read_sql, readers
-
-if TYPE_CHECKING:
-    from optiinfra_dagster.config.customers import Customer
-    from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.automation.ledger_watch import (
     ENDED_BADLY,
     MAX_REQUESTS_PER_TICK,
@@ -27,8 +16,17 @@ from optiinfra_dagster.automation.ledger_watch import (
     retry_delay,
     skip_on_config_error,
 )
-from optiinfra_dagster.automation.run_tags import READERS_TAG, range_tags
-from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES
+from optiinfra_dagster.automation.run_tags import READERS_TAG, READERS_TAGS, RUN_TAGS, range_tags
+from optiinfra_dagster.automation.schedules import active_runs
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF, load_customers
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import LEDGER_TABLE
+from optiinfra_dagster.storage.sql import read_sql, readers
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
 
 # Older windows' readers are re-materialized on demand: a backfill must not recompute every window it touches, but only
 # the rollups of its hours and days, and what the newest window says from those.

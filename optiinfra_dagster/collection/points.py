@@ -61,9 +61,11 @@ def keep_what_counts(answer: MetricsResult) -> set[tuple[str, str]]:
                 for time, value in zip(series.timestamps, series.values, strict=True)
                 if isfinite(value) and time + series.metric.period > born
             ]
-            series = replace(series, timestamps=[t for t, _ in points], values=[v for _, v in points])  # noqa: PLW2901
-        if series.timestamps:
-            kept.append(series)
+            counting = replace(series, timestamps=[time for time, _ in points], values=[value for _, value in points])
+        else:
+            counting = series
+        if counting.timestamps:
+            kept.append(counting)
     answer.series = kept
     return not_finite
 
