@@ -1,4 +1,4 @@
-"""Who asks, and about which customers: by a token of the tokens file, or as the one who starts the server says."""
+"""Access to the server: who asks, about which customers, by a token of the tokens file or by who starts the server."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _rows(client: Client, statement: Statement, limit: int, *, embedded: bool) -
 
 
 def _kept(source: Source, family: str) -> timedelta | None:
-    """How long the rows of a source are kept; None where they stay, or where all of them are read anyway."""
+    """The time for which the rows of a source are kept; None where they stay, or where all of them are read anyway."""
     if source.is_history:
         return None
     return timedelta(days=source.reader.kept if source.reader else kept_days()[f"{family}_metrics"])

@@ -1,4 +1,4 @@
-"""How the collections of some customers stand: `optiinfra status`, of them alone and without what is the host's."""
+"""The status of some customers' collections: `optiinfra status` of them alone, without what is the host's."""
 
 from __future__ import annotations
 

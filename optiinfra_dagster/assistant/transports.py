@@ -1,4 +1,4 @@
-"""How an assistant reaches the server: over standard input and output, or over HTTP with a token."""
+"""The two ways to the server: over standard input and output, or over HTTP with a token."""
 
 from __future__ import annotations
 

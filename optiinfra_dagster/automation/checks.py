@@ -203,7 +203,7 @@ def _lacking(
 
 
 def _described(lacking: _Lacking, since: Mapping[str, datetime], due: int) -> str:
-    """Who lacks something, and a table of the first of them; the UI shows it as Markdown."""
+    """The customers that lack something, and a table of the first of them; the UI shows it as Markdown."""
     groups = (
         ("Not published", lacking.missing), ("Incomplete", lacking.partial), ("Not taken in time", lacking.gaps)
     )  # fmt: skip

@@ -57,7 +57,7 @@ def tell_policies(
 
 
 def _wanted(customer: Customer, cloud: str, families: Sequence[str]) -> Sequence[str]:
-    """Those of some families that a customer collects, on a cloud where it has an account."""
+    """The families among some that a customer collects, on a cloud where it has an account."""
     if not customer.accounts(cloud):
         there = f"It has accounts on {', '.join(customer.providers)}" if customer.providers else "It has no account"
         raise ConfigError(f"{customer.id} has no account on {cloud}. {there}.")

@@ -82,7 +82,7 @@ def _answer(
 
 
 def _why_nothing(customer: str, attempts: Sequence[Row], known_at: str | None) -> str:
-    """How the newest attempt ended; how to collect where there was none."""
+    """The outcome of the newest attempt, in words; where there was none, how to collect."""
     if not attempts and known_at:
         return "nothing was tried by then. Leave out --as-of, or name a later time"
     if not attempts:

@@ -1,4 +1,4 @@
-"""How a customer's costs are allocated: by which tags, and who bears those that are shared."""
+"""The rules of a customer's cost allocation: by which tags, and who bears shared costs."""
 
 from __future__ import annotations
 

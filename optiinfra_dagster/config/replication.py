@@ -1,4 +1,4 @@
-"""How the tables of a ClickHouse of several replicas are kept the same on all of them."""
+"""The ways in which the tables of a ClickHouse of several replicas are kept the same on all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Replication(StrEnum):
-    """Who replicates. The value is what `OPTIINFRA_CLICKHOUSE_REPLICATION` says."""
+    """What replicates the tables. The value is that of `OPTIINFRA_CLICKHOUSE_REPLICATION`."""
 
     NONE = "none"  # nobody: one server, or the embedded engine
     DATABASE = "database"  # a database of the engine Replicated, which sends statements to all and chooses paths

@@ -1,4 +1,4 @@
-"""How long superseded batches are kept: `48`, or `cost=168,cost_daily=24,24`, in hours."""
+"""The time for which superseded batches are kept: `48`, or `cost=168,cost_daily=24,24`, in hours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULTS = {"cost": timedelta(days=7), ROLLUPS: LEAST}
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a batch is kept after it was superseded.
+    """The time for which a batch is kept after it was superseded.
 
     `named` has the times of families (`cost`), of `rollups`, and of single datasets and readers (`cost_billed`,
     `cost_daily`), of which the most special one counts.

@@ -57,7 +57,7 @@ class Failure(StrEnum):
 
 
 MOST_ASKINGS = 3
-"""How often one question is put to a judge that answers it badly, over all collections; an asking is some requests."""
+"""The number of times that one question is put to a judge that answers it badly, over all collections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class _Part(BaseModel):
     TEXTS: ClassVar[tuple[str, ...]] = ()
 
     def without_texts(self) -> Self:
-        """The same, with nothing in it that may quote what is judged."""
+        """A copy with nothing in it that may quote the judged texts."""
         changes: dict[str, Any] = dict.fromkeys(self.TEXTS, "")
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -270,7 +270,7 @@ class OwnAnswers(BaseModel):
     own: dict[str, OwnAnswer]
 
     def without_evidence(self) -> OwnAnswers:
-        """The same answers, without evidence."""
+        """A copy of the answers without their evidence."""
         return OwnAnswers(own={name: part.without_texts() for name, part in self.own.items()})
 
 
@@ -292,7 +292,7 @@ class Answer(BaseModel):
     own: dict[str, OwnAnswer] = Field(default_factory=dict)
 
     def without_evidence(self) -> Answer:
-        """The same scores; evidence and claims may quote the judged texts, so they are kept only where those may be."""
+        """A copy with the scores alone: evidence and claims may quote the judged texts."""
         parts = {name: getattr(self, name) for name in type(self).model_fields if name != "own"}
         without: dict[str, Any] = {name: part.without_texts() for name, part in parts.items() if part is not None}
         without["own"] = {name: part.without_texts() for name, part in self.own.items()}

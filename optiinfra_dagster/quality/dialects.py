@@ -1,4 +1,4 @@
-"""How a model at a server is asked for an answer in the form of a schema: servers differ in what they take.
+"""The form in which a model at a server is asked for an answer by a schema: servers differ in what they take.
 
 The strictest form that works is used. Groq's models with strict schemas are known; all others are asked about an
 interaction of our own until an answer can be read, and what worked is remembered (`Memory`).
@@ -125,7 +125,7 @@ class Dialect:
         return self.next_form()
 
     def next_form(self) -> Dialect | None:
-        """The same with the next form; None after the last."""
+        """The dialect with the next form; None after the last."""
         at = FORMS.index(self.form) + 1
         return replace(self, form=FORMS[at]) if at < len(FORMS) else None
 

@@ -79,7 +79,7 @@ class SkippedCall:
 
 
 class Origin(StrEnum):
-    """Who gave feedback."""
+    """The person or program that gave feedback."""
 
     HUMAN = "human"
     MACHINE = "machine"  # an evaluator: a model or a program

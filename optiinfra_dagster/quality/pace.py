@@ -35,7 +35,7 @@ class Pace:
 
     @property
     def pause_seconds(self) -> float:
-        """How much longer nothing may be sent."""
+        """The time for which nothing may be sent yet."""
         with self._lock:
             return max(0.0, self._not_before - time.monotonic())
 

@@ -109,7 +109,7 @@ _PII: Mapping[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
 
 
 def kinds_of_pii(text: str) -> Counter[str]:
-    """How many pieces of personal data of each kind stand in a text. No text of one kind counts as another, too."""
+    """The number of pieces of personal data in a text, by kind. None counts as two kinds."""
     found: Counter[str] = Counter()
     for kind, (pattern, is_one) in _PII.items():
         kept, at = [], 0

@@ -68,7 +68,7 @@ def invoices(answer: Answer) -> Section:
 
 
 def commitments(answer: Answer) -> Section:
-    """How much of reservations, savings plans and committed use was used, and what they saved."""
+    """The section on reservations, savings plans and committed use: how much was used, and what they saved."""
     section = Section(
         "commitments",
         "Commitments",
@@ -106,7 +106,7 @@ def commitments(answer: Answer) -> Section:
 
 
 def _finality(rows: Sequence[Row]) -> str:
-    """Whether the clouds may still restate it."""
+    """A word on whether the clouds may still restate these rows."""
     return "final" if all(row["is_final"] for row in rows) else "not final: may be restated"
 
 

@@ -218,7 +218,7 @@ def rightsizing(answer: Answer) -> Section:
 
 
 def allocation(answer: Answer) -> Section:
-    """Who has caused the costs: by account, region, and tag."""
+    """The section on who has caused the costs: by account, region, and tag."""
     period = "last_30_days" if any(row["period"] == "last_30_days" for row in answer.rows) else "month_to_date"
     rows = [row for row in answer.rows if row["period"] == period]
     section = Section("allocation", "Allocation", f"{period.replace('_', ' ').capitalize()}.", facts(rows))

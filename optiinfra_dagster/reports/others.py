@@ -80,7 +80,7 @@ def anomalies(answer: Answer) -> Section:
 
 
 def quality(answer: Answer) -> Section:
-    """How good the answers of the applications are."""
+    """The section on the quality of the applications' answers."""
     rows = [row for row in answer.rows if row["period"] == "day"]
     section = Section(
         "quality",

@@ -73,7 +73,7 @@ def refuse_lost(client: Client, source: Source, wanted: RowFilter, name: str) ->
 
 
 def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
-    """The same for what was billed on the days that are wanted, without estimates.
+    """Raise unless every billed row of the days that are wanted is still there; estimates do not count.
 
     Raises:
         LostError: rows are gone.

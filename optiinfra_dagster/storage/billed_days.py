@@ -44,7 +44,7 @@ def charged(
     statements: Collection[str],
     days: Mapping[str, Collection[date]],
 ) -> dict[str, set[date]]:
-    """Those of some days of billing accounts that are published with charges.
+    """The days of billing accounts, among some, that are published with charges.
 
     Of the accounts in `statements`, the days stand for the months whose statements have charges.
     """

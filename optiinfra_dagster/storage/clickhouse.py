@@ -204,7 +204,7 @@ class ClickHouse:
             raise StorageError(f"ClickHouse at {self.place}: {error}") from error
 
     def replication(self, client: Client) -> Replication:
-        """Who replicates the tables; nobody does those of an embedded engine.
+        """The topology: what replicates the tables, which is nothing for an embedded engine.
 
         Raises:
             StorageError: see `topology`.

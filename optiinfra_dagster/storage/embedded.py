@@ -34,7 +34,7 @@ POLL_SECONDS = 0.05  # how often an engine without a session looks whether someb
 
 
 def holder(path: Path) -> str:
-    """Who holds the engine at a folder: `process 1234 (dagster-daemon)`; empty where nobody does, or who is not known.
+    """The process that holds the engine at a folder: `process 1234 (dagster-daemon)`; empty for none, or if not known.
 
     The kernel lists locks by the inode of the locked file (https://man7.org/linux/man-pages/man5/proc_locks.5.html).
     """

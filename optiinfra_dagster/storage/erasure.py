@@ -35,7 +35,7 @@ def owned_tables(client: Client) -> dict[str, str]:
 
 
 def stored_rows(client: Client, customer_id: str) -> dict[str, int]:
-    """How many rows each table has of a customer; those that have none are left out."""
+    """The number of a customer's rows in each table; tables without any are left out."""
     tables = owned_tables(client)
     counting = " UNION ALL ".join(
         f"(SELECT '{table}', count() FROM `{table}` WHERE {owner} = {{customer:String}})"  # noqa: S608 - the engine's own names

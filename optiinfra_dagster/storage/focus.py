@@ -80,7 +80,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """How many charges a source has; `as_billed` of them have no effective cost but what was billed.
+    """The number of charges that a source has; `as_billed` of them have no effective cost but what was billed.
 
     `commits` is true where it charges for commitments, or for more than a day at once: there the two differ.
     """
@@ -173,5 +173,5 @@ def refuse_lost(client: Client, wanted: ChargeFilter) -> None:
 
 
 def days_of(wanted: ChargeFilter, today: date) -> int:
-    """How many of the days are over."""
+    """The number of the days that are over."""
     return max(0, (min(wanted.end, today) - wanted.first) // timedelta(days=1))

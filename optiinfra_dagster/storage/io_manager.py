@@ -62,7 +62,7 @@ class _Cpu:
         self._told = 0.0
 
     def since_the_last(self) -> float:
-        """Those since this was asked before; the first time, since the process started. All parts are the whole."""
+        """The CPU seconds since this was asked before; the first time, since the process started."""
         used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         now = sum(one.ru_utime + one.ru_stime for one in used)
         part, self._told = now - self._told, now

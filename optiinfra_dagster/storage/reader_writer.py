@@ -216,7 +216,7 @@ class _Insert:
     def rows_of(
         self, client: Client, inserted: Sequence[tuple[Sequence[datetime], int]], counts: Mapping[datetime, int]
     ) -> dict[datetime, int]:
-        """How many rows each window must have. `inserted` has them by stretch; `counts` are those that are stored."""
+        """The number of rows that each window must have. `inserted` has it by stretch; `counts` is what is stored."""
         expected: dict[datetime, int] = {}
         for stretch, rows in inserted:
             if len(stretch) == 1:

@@ -266,7 +266,7 @@ def records(client: Client, wanted: Statement) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a provider of a customer stands: its newest published window, and its newest attempt."""
+    """The newest published window of a customer's provider, and its newest attempt."""
 
     provider: str
     collected: datetime | None

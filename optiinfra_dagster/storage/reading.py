@@ -229,7 +229,7 @@ def _late(
 
 
 def _attempt(standing: Standing) -> str:
-    """How the last attempt at a provider ended."""
+    """The outcome of the last attempt at a provider, in words."""
     attempt = f"the last attempt, at {windows.key(standing.tried)}, is recorded as {standing.status}"
     return f"{attempt}: {standing.error.rstrip('.')}" if standing.error else attempt
 

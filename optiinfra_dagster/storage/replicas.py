@@ -66,7 +66,7 @@ def refuse_wandering(client: Client, replication: Replication) -> None:
 
 
 class Replicas:
-    """How the sessions of one `ClickHouse` keep up with its replicas."""
+    """The means by which the sessions of one `ClickHouse` keep up with its replicas."""
 
     def __init__(self) -> None:
         self._may_sync = True

@@ -207,7 +207,7 @@ def reader_types() -> dict[str, dict[str, str]]:
 
 @cache
 def kept_days() -> dict[str, int]:
-    """How many days the rows of the tables of `sql/schema/` are kept; a table without a TTL is not there."""
+    """The days for which rows are kept, by table of `sql/schema/`; a table without a TTL is not there."""
     found = {}
     for path in sorted((SQL / "schema").glob("*.sql")):
         found.update({table: int(days) for table, days in _KEPT.findall(path.read_text(encoding="utf-8"))})

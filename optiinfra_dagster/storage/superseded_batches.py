@@ -29,7 +29,7 @@ _SLICES_AT_ONCE = 20_000
 
 
 def kept_for(keeping: Retention, dataset: str) -> timedelta:
-    """How long the superseded batches of a dataset, or of a reader's table, are kept."""
+    """The time for which the superseded batches of a dataset, or of a reader's table, are kept."""
     return keeping.of(dataset, is_rollup=dataset in _rollups() or dataset.rpartition("_v")[0] in _rollups())
 
 
@@ -41,7 +41,7 @@ def _rollups() -> set[str]:
 def due(
     client: Client, dataset: str, old: Mapping[SliceKey, Collection[int]], keeping: Retention, now: datetime
 ) -> list[tuple[SliceKey, int]]:
-    """Those of the batches below the published ones, `old`, whose rows may be deleted now.
+    """The batches among `old`, which are below the published ones, whose rows may be deleted now.
 
     To be asked after a publish: what somebody else published meanwhile is then known to be, or is below a higher batch
     and was never seen.
@@ -126,7 +126,7 @@ def _note(client: Client, cleared: Mapping[str, int]) -> None:
 def _present(
     client: Client, table: str, where: str, old: Collection[tuple[SliceKey, int]]
 ) -> list[tuple[SliceKey, int]]:
-    """Those of some batches that have rows still: most were deleted by a flush."""
+    """The batches among some that still have rows: most were deleted by a flush."""
     if not old:
         return []
     of_all = all(key.customer_id == "" for key, _ in old)

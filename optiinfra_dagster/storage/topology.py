@@ -30,7 +30,7 @@ _OWN_CLUSTER = "{cluster}"  # the macro of this name, which the server puts in
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Who replicates, and for PATH the cluster that statements are sent to, as `ON CLUSTER` takes it."""
+    """What replicates the tables, and for PATH the cluster that statements are sent to, as `ON CLUSTER` takes it."""
 
     replication: Replication
     cluster: str = ""

@@ -46,7 +46,7 @@ class Message:
 
     @property
     def id(self) -> str:
-        """The same each time it is sent, so that a message that came twice can be known."""
+        """An id that is the same each time the message is sent, so that a receiver can drop the second one."""
         number = len(self.incident.causes) if self.phase is Phase.BEGIN else 0
         of = f"{self.incident.key} {self.incident.since} {self.phase} {number}"
         return hashlib.blake2b(of.encode(), digest_size=12).hexdigest()

@@ -252,7 +252,7 @@ def sinks_of(settings: Settings, customers: Sequence[Customer], log: Callable[[s
 
 
 def unheard(settings: Settings, customers: Sequence[Customer]) -> list[tuple[str, str]]:
-    """Of which alerts nobody is told beyond the log: what is set by half, or nothing, and what to set.
+    """The alerts that go nowhere but to the log, because a sink is set only in part or not at all, and what to set.
 
     The demo's alerts are for nobody.
     """

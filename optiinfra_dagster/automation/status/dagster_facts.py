@@ -45,7 +45,7 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
 def daemons(instance: dg.DagsterInstance, now: datetime) -> Section:
-    """Whether each daemon that this instance needs sends heartbeats, and whether all are of one process."""
+    """The item of the daemons: each that this instance needs must send heartbeats, and all must be of one process."""
     parts, troubles, ages, ids = [], [], [], set()
     for name, status in instance.get_daemon_statuses().items():
         beat = status.last_heartbeat

@@ -39,7 +39,7 @@ OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
 
 @dataclass(slots=True)
 class Look:
-    """How to look: with the parts that take longer (`whole`), and what is remembered from look to look."""
+    """The way to look: with the parts that take longer (`whole`), and what is remembered from look to look."""
 
     whole: bool = True
     migrates: bool = False  # an embedded place is brought up to date, as by every sensor
@@ -52,7 +52,7 @@ class Look:
 def look(
     settings: Settings, clickhouse: ClickHouse, instance: dg.DagsterInstance | str, now: datetime, how: Look
 ) -> Status:
-    """How everything stands. `instance` is Dagster's, or why there is none."""
+    """The status of the whole installation. `instance` is Dagster's, or why there is none."""
     file, customers = host_facts.customers_file(settings)
     of_clickhouse, from_ledger = _ledger(settings, clickhouse, customers, now, how)
     found: dict[Item, Section] = {file.item: file, of_clickhouse.item: of_clickhouse, **from_ledger}

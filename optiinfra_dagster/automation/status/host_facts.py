@@ -31,7 +31,7 @@ HOUSEKEEPING_EVERY = timedelta(days=2)  # every night, and one that failed is ma
 
 
 def customers_file(settings: Settings) -> tuple[Section, tuple[Customer, ...] | None]:
-    """Whether the customers file can be used, and its customers; None where it cannot."""
+    """The item of the customers file, and its customers; None where it cannot be used."""
     try:
         customers = load_customers(settings.customers_path)
     except OptiInfraError as error:
@@ -63,7 +63,7 @@ def clickhouse_lost(clickhouse: ClickHouse, reason: str) -> Section:
 
 
 def clickhouse_state(client: Client, clickhouse: ClickHouse) -> tuple[Section, bool]:
-    """Whether ClickHouse has every table of this version; and whether the ledger can be read."""
+    """The item of a ClickHouse that answers, and whether it has every table of this version, so that it can be read."""
     applied = migrations.status(client)
     pending = [migration.name for migration, done in applied if not done]
     pending += [] if pending else [reader.table for reader in reader_tables.missing(client)]

@@ -15,7 +15,7 @@ MOST_IN_LINE = 2  # of the worst parts, in the item's own line
 
 
 class State(StrEnum):
-    """How something stands. Only `red` makes the command end with 1."""
+    """The state of an item or part. Only `red` makes the command end with 1."""
 
     OK = "ok"
     WARN = "warn"  # to be known: nothing is lost, or nobody can mend it any more
@@ -144,7 +144,7 @@ def unread(item: Item, reason: str, *, state: State = State.RED, troubles: Seque
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How everything stands at a moment."""
+    """The status of the whole installation at a moment."""
 
     at: datetime
     sections: tuple[Section, ...]

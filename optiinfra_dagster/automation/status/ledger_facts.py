@@ -41,7 +41,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How a provider's family stands at the newest window."""
+    """The state of a provider's family at the newest window."""
 
     provider: str
     family: str

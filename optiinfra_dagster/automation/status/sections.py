@@ -32,7 +32,7 @@ LONGEST_CAUSE = 60
 
 
 def collections(facts: Facts, settings: Settings, file_changed: datetime | None, now: datetime) -> Section:
-    """Of each provider and family: the newest window, its age, and how many customers are in, failed or missing.
+    """The item of the collections: each family's newest window and its age, and who is in, failed or missing.
 
     Red is what has stopped. A customer that fails is told of among the failing customers.
     """
@@ -78,7 +78,7 @@ def without_readers(collected: Section, lost: Sequence[tuple[str, str]]) -> Sect
 def _family(
     one: Family, newest: datetime, settings: Settings, now: datetime, *, is_new: bool, needs: str
 ) -> tuple[State, str]:
-    """How a family stands; `needs` is one that it needs and that fails for every customer."""
+    """The state of a family, in words. `needs` is a family that it needs and that fails for every customer."""
     counts = [f"{one.all_there:,} of {counted(one.expected, 'customer')} in"]
     counts += [f"{n:,} {what}" for n, what in ((one.incomplete, "incomplete"), (one.failed, "failed")) if n]
     state = State.OK

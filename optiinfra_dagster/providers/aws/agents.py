@@ -114,5 +114,5 @@ def _fits(dimensions: Dimensions, resource: Resource) -> bool:
 
 
 def _best(several: Sequence[Dimensions], resource: Resource) -> Dimensions:
-    """Those that fit the instance, and of these the fewest; a metric that has ended is listed for some time."""
+    """The dimensions that fit the instance, the fewest of several; a metric that has ended is listed for a while."""
     return min(several, key=lambda dimensions: (not _fits(dimensions, resource), len(dimensions)))

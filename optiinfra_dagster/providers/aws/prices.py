@@ -134,7 +134,7 @@ def _listed(pricing: Any, query: PriceQuery, region: str, key: str, currency: st
 
 
 def _fit(attributes: Mapping[str, str], query: PriceQuery, usage: re.Pattern[str]) -> tuple[int, ...] | None:
-    """How well a product fits, 0 best; None where it is another one."""
+    """The rank of a product that fits, 0 is best; None for another product."""
     if not usage.fullmatch(str(attributes.get("usagetype"))):
         return None
     wanted = {"locationType": _PLACES, **query.among}

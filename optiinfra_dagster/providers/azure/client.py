@@ -54,7 +54,7 @@ PAGE = 1000
 """Rows of the largest page that Resource Graph gives."""
 
 METRICS_PRICE_USD = Decimal("0.00001")
-"""Of one call for metrics. https://azure.microsoft.com/pricing/details/monitor: the first million a month is free."""
+"""The price of one call for metrics. https://azure.microsoft.com/pricing/details/monitor: a million a month is free."""
 
 _STORAGE_VERSION = {"x-ms-version": "2023-11-03"}
 

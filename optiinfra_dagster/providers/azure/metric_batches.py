@@ -61,7 +61,7 @@ class Batch:
         return (question for of_resource in self.questions.values() for question in of_resource.values())
 
     def cut(self, size: int) -> Iterator[Batch]:
-        """The same in batches of up to `size` resources."""
+        """This batch cut into batches of up to `size` resources."""
         ids = list(self.questions)
         for n in range(0, len(ids), size):
             part = {resource_id: self.questions[resource_id] for resource_id in ids[n : n + size]}

@@ -188,7 +188,7 @@ def price_of(region: str, key: str, items: Iterable[Mapping[str, Any]]) -> Price
 
 
 class _Rank(NamedTuple):
-    """How far an item of the list is from what is meant: the least counts."""
+    """The distance of an item of the list from what is meant; the nearest item has the price."""
 
     elsewhere: bool  # it is for all regions
     secondary: bool  # it is no primary meter
@@ -215,7 +215,7 @@ def _hourly(item: Mapping[str, Any]) -> Decimal | None:
 
 
 def _rank(item: Mapping[str, Any], region: str, service: str, product: str, meter: str) -> _Rank | None:
-    """How near an item comes to a meter of a product; None where it is of another one."""
+    """The rank of an item for a meter of a product; None where it is of another one."""
     more, cores = False, 1
     if _words(item.get("serviceName")) != _words(service):
         return None

@@ -12,6 +12,7 @@ from optiinfra_dagster.config.held_secrets import SHORTEST_SECRET, secrets_of
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
 from optiinfra_dagster.storage.explanation.model import shown
+from optiinfra_dagster.storage.explanation.request import ExplanationRequest
 from optiinfra_dagster.storage.explanation.statements import filters
 from optiinfra_dagster.storage.reading import read_rows, source_of
 
@@ -62,7 +63,6 @@ def explain_row(
     """
     # pyarrow, which the checksums need, costs every other command 0.25 CPU-s.
     from optiinfra_dagster.storage.explanation.build import build_explanation
-    from optiinfra_dagster.storage.explanation.request import ExplanationRequest
 
     source = source_of(query.family, query.reader)
     if query.as_of is not None:

@@ -85,7 +85,7 @@ class Restatement:
 
 
 def restatements(client: Client, row: Mapping[str, Any], begin: datetime, end: datetime) -> list[Restatement]:
-    """How the bills changed the days from `begin` to `end`, of the row's account and service where it is of one."""
+    """The changes of bills to the days from `begin` to `end`, of the row's account and service where it is of one."""
     rows = client.query(
         read_sql("queries/explained_restatements"),
         parameters={
@@ -104,7 +104,7 @@ def restatements(client: Client, row: Mapping[str, Any], begin: datetime, end: d
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """How many days of a provider's costs are billed, estimated, arriving or not known, from the first known one on.
+    """The days of a provider's costs, counted: billed, estimated, arriving or not known, from the first known one on.
 
     `lacking` are the days that are over and not known in full, with the share that is known.
     """

@@ -230,7 +230,7 @@ class Beneath:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many slices stand in which way."""
+        """The number of slices by state."""
         return Counter(one.state for one in self.slices)
 
     @property

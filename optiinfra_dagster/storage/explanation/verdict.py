@@ -1,4 +1,4 @@
-"""Whether an explained row is complete, whether what it was computed from is unaltered, and why not."""
+"""The verdicts on an explained row: is it complete, is what it was computed from unaltered, and why not."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _lacks(explanation: Explanation, of: Beneath) -> Iterator[str]:
 
 
 def _not_by_days(explanation: Explanation, of: Beneath, slices: Sequence[Slice]) -> list[Slice]:
-    """Those of some slices of which no day of costs tells.
+    """The slices among some that no day of costs accounts for.
 
     Of costs it counts whether a day is known, by its bill or by its estimates, once the day is over.
     """

@@ -21,7 +21,7 @@ from optiinfra_dagster.providers.parsing import (
 
 
 def _items(ec2: Any) -> Iterator[Item]:
-    """Those of the account itself: without an owner, DescribeSnapshots lists every public one too."""
+    """The snapshots of the account itself: without an owner, DescribeSnapshots lists every public one too."""
     yield from paged("describe_snapshots", 1000, "Snapshots", OwnerIds=["self"])(ec2)
 
 
