@@ -120,8 +120,8 @@ class SecondJudge:
             )
             rows += [_beside(*pair, first) for pair in pairs if pair[0].metric_type in JUDGED]
         missing = explain(lacking, len(judged_pairs), judge, judged.reasons)
-        error = f"The second judge: {missing}" if missing else ""
-        return SecondOpinions(rows, judge.model, version, judged.requests, judged.usd, error)
+        lacks = f"The second judge: {missing}" if missing else ""
+        return SecondOpinions(rows, judge.model, version, judged.requests, judged.usd, lacks)
 
 
 def _beside(of_first: ApplicationRow, of_second: ApplicationRow, first: Verdict) -> ApplicationRow:
