@@ -25,6 +25,7 @@ from optiinfra_dagster.quality.logs.fields import (
     name_of,
 )
 from optiinfra_dagster.quality.logs.messages import (
+    BROKEN,
     CUT,
     REFUSED,
     MessageContent,
@@ -227,17 +228,21 @@ def _skip(call: Call, prompt: MessageContent, reply: MessageContent, stopped: se
 
 
 def _ended_before_a_word(call: Call, reply: MessageContent, stopped: set[str]) -> bool:
-    """True for an answer without text that was cut within the model's thoughts, or that a filter let not begin.
+    """True for an answer without text that was cut within the model's thoughts, or that a filter or error ended.
 
-    Some libraries leave out the words of a refusal: that they were there, its tokens tell.
+    Some libraries leave out the words of a refusal, and call it an error: that they were there, its tokens tell.
     """
     if reply.is_cut or stopped & CUT:
         return True
-    return (reply.is_refusal or bool(stopped & REFUSED)) and not count_of(call.response_tokens)
+    has_ended = reply.is_refusal or reply.is_broken or bool(stopped & (REFUSED | BROKEN))
+    return has_ended and not count_of(call.response_tokens)
 
 
 def _model(call: Call) -> str:
-    return name_of(call.model_name) or UNKNOWN
+    named = call.model_name
+    if isinstance(named, dict):  # such as a provider beside its name
+        named = next((named[key] for key in ("name", "id", "model", "model_name") if named.get(key)), None)
+    return name_of(named) or UNKNOWN
 
 
 def _words(value: object) -> set[str]:

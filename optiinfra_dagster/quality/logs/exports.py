@@ -4,6 +4,7 @@
 - LangSmith's runs: https://docs.langchain.com/langsmith/run-data-format.
 - LiteLLM's standard payload, and the rows of its proxy's spend logs: https://docs.litellm.ai/docs/proxy/logging_spec.
 - Helicone's export: https://docs.helicone.ai/tools/export.
+- Portkey's export: https://portkey.ai/docs/product/observability/logs-export.
 - Cloudflare's AI Gateway: https://developers.cloudflare.com/ai-gateway/observability/logging/.
 - promptfoo's results: https://www.promptfoo.dev/docs/configuration/outputs.
 - OpenAI's Agents SDK, as its processors of traces export: https://openai.github.io/openai-agents-python/tracing/.
@@ -18,8 +19,9 @@ from typing import Any
 from optiinfra_dagster.quality.interactions import BadLine, Observation, Reason
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.envelopes import told_json
-from optiinfra_dagster.quality.logs.fields import count_of, filled, first, moment_of, parsed
+from optiinfra_dagster.quality.logs.fields import count_of, filled, first, moment_of, money_of, parsed
 from optiinfra_dagster.quality.logs.flat import (
+    APPLICATION,
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
     SESSION,
@@ -281,6 +283,36 @@ def read_cloudflare(record: Mapping[str, Any]) -> Iterator[Call]:
     if "embed" in str(first(record, ("path", "endpoint", "Endpoint", "request_type", "model_type")) or "").lower():
         call.kind = Kind.EMBEDDING
     yield call
+
+
+_OF_PORTKEY = {"ai_org", "ai_model", "req_units", "res_units", "cost_currency", "request_url"}
+
+
+def is_portkey(record: Mapping[str, Any]) -> bool:
+    """True for a request of an export, which has those columns that were asked for."""
+    return len(_OF_PORTKEY & record.keys()) > 1 and bool(record.keys() & {"request", "request.body"})
+
+
+def read_portkey(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a request; its cost is told in cents."""
+    bodies = {side: _body_of_portkey(record, side) for side in ("request", "response")}
+    (call,) = read_flat({**record, **bodies})
+    metadata, cost = object_of(record.get("metadata")), money_of(record.get("cost"))
+    call.application_id = filled(metadata, APPLICATION)
+    call.model_name = call.model_name or filled(record, ("ai_model",))
+    call.took_ms = record.get("response_time")
+    call.prompt_tokens = first(record, ("req_units",)) or call.prompt_tokens
+    call.response_tokens = first(record, ("res_units",)) or call.response_tokens
+    is_in_usd = record.get("cost_currency") in (None, "", "USD")
+    call.cost_usd = cost / 100 if cost is not None and is_in_usd else None
+    status, succeeded = record.get("response_status_code"), record.get("is_success")
+    call.failed = call.failed or (isinstance(status, int) and status >= 400) or succeeded in (False, 0, "0")
+    yield call
+
+
+def _body_of_portkey(record: Mapping[str, Any], side: str) -> Any:
+    held = parsed(record.get(f"{side}.body") or record.get(side))
+    return parsed(held["body"]) if isinstance(held, dict) and "body" in held else held
 
 
 # --- Tools that evaluate ----------------------------------------------------------------------------------------------

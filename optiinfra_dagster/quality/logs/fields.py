@@ -73,11 +73,13 @@ def of_extended_json(value: object) -> object:
 def moment_of(value: object) -> datetime | None:
     """A time in ISO 8601 or RFC 2822 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told by size.
 
-    MongoDB's and protobuf's (Firestore's) come as objects.
+    MongoDB's, protobuf's (Firestore's) and BigQuery's come as objects, OpenTelemetry's of JavaScript as seconds and ns.
     """
     value = of_extended_json(value)
     if isinstance(value, dict):
-        value = first(value, ("seconds", "_seconds"))
+        value = value["value"] if "value" in value else _nanoseconds(*(first(value, names) for names in _OF_PROTOBUF))
+    elif isinstance(value, list) and len(value) == 2:
+        value = _nanoseconds(*value)
     try:
         if isinstance(value, str) and not value.isdecimal():
             moment = _written_moment(value)
@@ -93,14 +95,27 @@ def moment_of(value: object) -> datetime | None:
     return moment if 2000 <= moment.year < 2100 else None
 
 
+_OF_PROTOBUF = (("seconds", "_seconds"), ("nanos", "_nanoseconds"))
+
+
+def _nanoseconds(seconds: object, nanos: object) -> int | None:
+    try:
+        return int(str(seconds)) * 10**9 + int(str(nanos or 0))
+    except ValueError:
+        return None
+
+
 def _written_moment(value: str) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except ValueError:
         pass
     text = value.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        moment = _moment_since_epoch(float(text) if "." in text else int(text))
+    text = re.sub(r"\[[\w/+-]+\]$", "", text)  # Java's name of the zone, behind its offset
+    since_epoch = re.fullmatch(r"(?:/Date\()?(\d+(?:\.\d+(?:[eE]\+?\d+)?)?)(?:\)/)?", text)  # .NET's, too
+    if since_epoch:
+        told = since_epoch[1]
+        moment = _moment_since_epoch(int(told) if told.isdecimal() else float(told))
         if moment is None:
             raise ValueError
         return moment

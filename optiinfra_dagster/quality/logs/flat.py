@@ -12,6 +12,7 @@ from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.fields import count_of, filled, first, milliseconds_of, parsed
+from optiinfra_dagster.quality.logs.messages import reply_of
 from optiinfra_dagster.quality.logs.streams import assembled
 
 # Spellings; the first that is there counts.
@@ -63,7 +64,7 @@ RESPONSE = (
     "actual_output", "outputs", "content", "generations", "generated_text", "completion_message", "output_messages",
     "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation", "model_response",
     "assistant_response", "ai_response", "bot_response", "llm_response", "final_answer", "response_content",
-    "answer_text",
+    "answer_text", "bot_message", "ai_message", "responses", "completions",
 )  # fmt: skip
 CONTEXT = (
     "context", "contexts", "retrieved_context", "documents", "sources", "knowledge", "retrieved_contexts",
@@ -75,12 +76,12 @@ REFERENCE = (
 )  # fmt: skip
 PROMPT_TOKENS = (
     "prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "tokens_in",
-    "input_token_count", "prompt_token_count", "prompt_eval_count",
+    "input_token_count", "prompt_token_count", "prompt_eval_count", "tokens_evaluated", "total_input_tokens",
 )  # fmt: skip
 RESPONSE_TOKENS = (
     "response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
     "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count", "eval_count",
-    "candidates_token_count",
+    "candidates_token_count", "tokens_predicted", "total_output_tokens", "generation_token_count", "generated_tokens",
 )  # fmt: skip
 SESSION = (
     "session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId", "chat_id", "session",
@@ -95,7 +96,12 @@ USAGE = (
     "usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata", "metrics", "tokens",
 )  # fmt: skip
 PROMPT_USAGE, RESPONSE_USAGE = (*PROMPT_TOKENS, "prompt", "input"), (*RESPONSE_TOKENS, "completion", "output")
-_IN_A_BODY = ("system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt")
+_IN_A_BODY = (
+    "system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt", "system_message",
+    "systemPrompt", "systemMessage", "system_instructions",
+)  # fmt: skip
+_HISTORY = ("chat_history", "history", "conversation_history", "previous_messages", "chatHistory")
+_FOUND = ("documents", "chunks", "passages", "results", "sources", "nodes")  # within an object that is the context
 _BESIDE = ("metadata", "meta", "extra", "attributes", "additional_metadata")  # where the rest may stand
 
 
@@ -126,7 +132,7 @@ def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
         model_name=filled(record, MODEL),
         provider=filled(record, PROVIDER),
         system=filled(record, _IN_A_BODY),
-        context=filled(record, CONTEXT),
+        context=_documents(filled(record, CONTEXT)),
         reference=filled(record, REFERENCE),
         session_id=filled(record, SESSION),
         cost_usd=first(record, COST),
@@ -152,9 +158,21 @@ def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
     yield call
 
 
+def _documents(context: Any) -> Any:
+    """A context as the list that it holds, or that was written as JSON; anything else as it is."""
+    if isinstance(context, dict):
+        held = filled(context, _FOUND)
+        return held if isinstance(held, list) else context
+    held = parsed(context)
+    return held if isinstance(held, list) and all(isinstance(one, str) for one in held) else context
+
+
 def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Prompt and response; a conversation may have its answer at its end."""
+    """Prompt and response, which stands at the end of a conversation, perhaps besides."""
     prompt, response = filled(record, PROMPT), filled(record, RESPONSE)
+    if response is not None:
+        response = _first_choice(record, response)
+        prompt = _with_history(record, _without_answer(prompt, response))
     if isinstance(prompt, dict) and not filled(prompt, PROMPT) and "messages" in record:
         prompt = record["messages"]
     if response is None:
@@ -169,10 +187,49 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
             response = {"refusal": record["refusal"]}
         elif isinstance(record.get("message"), dict):  # Ollama's answer
             response = record["message"]
-    elif isinstance(response, list) and any(response is record.get(key) for key in ("output", "content", "choices")):
-        # The body of an answer, with what it says besides.
-        response = {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
     return prompt, response
+
+
+def _first_choice(record: Mapping[str, Any], response: Any) -> Any:
+    """A response with what the record says besides where it is the body of an answer; of several texts the first."""
+    if not isinstance(response, list):
+        return response
+    if any(response is record.get(key) for key in ("responses", "completions")):
+        return response[0]
+    if any(response is record.get(key) for key in ("output", "content", "choices")):
+        return {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
+    return response
+
+
+def _without_answer(prompt: Any, response: Any) -> Any:
+    """A conversation without its end, where that is the response."""
+    told = parsed(prompt)
+    if not isinstance(told, list) or len(told) < 2 or not isinstance(told[-1], dict):
+        return prompt
+    if first(told[-1], ("role", "type")) not in _SPEAKS:
+        return prompt
+    last, answer = reply_of(told[-1]), reply_of(response)
+    is_answer = bool(last.text.strip()) and last.text.strip() == answer.text.strip()
+    return told[:-1] if is_answer else prompt
+
+
+_SPEAKS = ("assistant", "model", "ai", "AIMessage")
+
+
+def _with_history(record: Mapping[str, Any], prompt: Any) -> Any:
+    """A prompt that is a text with the turns before it, which stand besides as messages, or as pairs of both sides."""
+    history = parsed(filled(record, _HISTORY)) if isinstance(prompt, str) else None
+    if not isinstance(history, list):
+        return prompt
+    turns: list[Any] = []
+    for turn in history:
+        if isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn):
+            turns += [{"role": "user", "content": turn[0]}, {"role": "assistant", "content": turn[1]}]
+        elif isinstance(turn, dict) and isinstance(first(turn, ("role", "type")), str):
+            turns.append(turn)
+        else:
+            return prompt  # of something else
+    return [*turns, {"role": "user", "content": prompt}] if turns else prompt
 
 
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
@@ -184,6 +241,8 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
         call.context = asked.get("documents") or grounds_of(told)  # Cohere's, Google's
     if call.took_ms is None and (nanos := first(record, _LATENCY_NS) or first(told, _LATENCY_NS)) is not None:
         call.took_ms = milliseconds_of(nanos, 1e-6)
+    cost = body_of(told.get("usage")).get("cost")  # OpenRouter's; Perplexity's is an object
+    call.cost_usd = body_of(cost).get("total_cost", cost) if call.cost_usd is None else call.cost_usd
     is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
     call.failed = call.failed or (is_error and not filled(told, RESPONSE))
     named = filled(told, MODEL) or filled(beside, MODEL)  # the release that answered
@@ -299,4 +358,5 @@ def has_failed(record: Mapping[str, Any]) -> bool:
         return True
     error = filled(record, ("error", "error_message", "errorCode", "exception", "error_str"))
     has_error = bool(error) or record.get("success") is False or record.get("is_success") is False
+    has_error = has_error or record.get("is_error") is True
     return has_error and filled(record, RESPONSE) is None

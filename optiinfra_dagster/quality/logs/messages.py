@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from optiinfra_dagster.quality.interactions import Reason
-from optiinfra_dagster.quality.logs.fields import BadFieldError, filled, first, parsed
+from optiinfra_dagster.quality.logs.fields import BadFieldError, count_of, filled, first, parsed
 from optiinfra_dagster.quality.logs.parts import (
     CALLS,
     DEPTH,
@@ -47,6 +47,7 @@ class MessageContent:
     calls: str = ""
     context: list[str] = field(default_factory=list)
     is_refusal: bool = False
+    is_broken: bool = False  # by an error
     is_vector: bool = False  # the answer of an embedding
     is_cut: bool = False  # at the limit of its length
 
@@ -67,10 +68,19 @@ _ROLES = {
     "ChatMessage": "assistant", "function": "tool", "USER": "user", "CHATBOT": "assistant", "SYSTEM": "system",
     "TOOL": "tool",
 }  # fmt: skip
+_THINKING = {"thinking", "reasoning", "thought"}  # under which OpenLLMetry and others put a model's thoughts
 _ENDED = ("finish_reason", "finishReason", "stop_reason", "stopReason")
-REFUSED = {"refusal", "content_filter", "safety", "content-filter", "guardrail_intervened", "content_filtered"}
-CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
-"""Reasons for which a model stopped before its answer was whole, in small letters."""
+REFUSED = {
+    "refusal", "content_filter", "safety", "content-filter", "guardrail_intervened", "content_filtered", "recitation",
+    "blocklist", "prohibited_content", "spii", "image_safety", "error_toxic",
+}  # fmt: skip
+CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "error_limit"}
+BROKEN = {
+    "error", "other", "language", "malformed_function_call", "unexpected_tool_call", "malformed_model_output",
+    "malformed_tool_use", "cancelled", "aborted", "abort", "user_cancel",
+}  # fmt: skip
+"""Reasons for which a model stopped before its answer was whole, in small letters: of OpenAI, Anthropic, Bedrock,
+Cohere, Mistral, OpenRouter, vLLM and Gemini (https://ai.google.dev/api/generate-content#FinishReason)."""
 
 
 # A model's thoughts before its answer, as models write them that have no field for them; some begin within them, since
@@ -133,6 +143,10 @@ def reply_of(value: object) -> MessageContent:
     if isinstance(value, str) and value[:1] not in _JSON_BEGINS and not is_text_of_events(value):
         return MessageContent(without_thoughts(value))
     value = assembled(_unwrapped(value))
+    if isinstance(value, list) and all(
+        isinstance(one, dict) and count_of(one.get("index")) is not None for one in value
+    ):
+        value = sorted(value, key=lambda one: count_of(one["index"]) or 0)  # log records of choices come in any order
     turns = list(_turns(value, "", _RESPONSE, 0))
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
     spoken = [turn for turn in turns if turn.role not in _OTHERS]
@@ -147,8 +161,8 @@ def reply_of(value: object) -> MessageContent:
             break
     calls = "\n".join(part.text for turn in turns for part in turn.parts if part.kind is PartKind.CALL)
     refused = refused or _is_blocked(value)
-    is_cut = any(turn.ended.lower() in CUT for turn in spoken)
-    return MessageContent(text, calls, told, refused, is_vector(value), is_cut)
+    ends = {turn.ended.lower() for turn in spoken}
+    return MessageContent(text, calls, told, refused, bool(ends & BROKEN), is_vector(value), bool(ends & CUT))
 
 
 def _is_blocked(answer: object) -> bool:
@@ -312,6 +326,8 @@ def _message(value: Mapping[str, Any], role: str, depth: int) -> Iterator[_Turn]
         value = {**value["data"], "type": value["type"]}
     told = value.get("role") or value.get("type")
     said = _ROLES.get(told) or told if isinstance(told, str) else role
+    if said in _THINKING:
+        return
     parts = list(_parts_of_message(value, depth + 1))
     if said == "tool":
         parts = [Part(PartKind.RESULT, text) if kind is PartKind.TEXT else Part(kind, text) for kind, text in parts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, auto
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from optiinfra_dagster.quality.interactions import Reason
@@ -36,16 +37,18 @@ class Part(NamedTuple):
 _IN_A_PART = (
     "text", "content", "parts", "message", "output_text", "page_content", "pageContent", "document.content", "value",
     "outputText", "messages", "choices", "contents", "candidates", "body", "inputBodyJson", "outputBodyJson",
-    "document", "data", "reference", "snippet", "guardContent",
+    "document", "data", "reference", "snippet", "guardContent", "citationsContent", "generated_text",
 )  # fmt: skip
 _THOUGHTS = {
     "reasoning", "thinking", "redacted_thinking", "reasoning_content", "reasoningContent", "thought", "summary_text",
     "reasoning_text", "reasoning.text", "reasoning.encrypted", "item_reference", "compaction",
 }  # fmt: skip
-CALLS = {"tool_call", "tool_use", "function_call", "tool-call", "server_tool_use", "mcp_tool_use", "custom_tool_call"}
+CALLS = {
+    "tool_call", "tool_use", "function_call", "tool-call", "server_tool_use", "mcp_tool_use", "custom_tool_call",
+    "server_tool_call", "mcp_approval_request",
+}  # fmt: skip
 _RESULTS = {
-    "tool_call_response", "tool_result", "tool-result", "function_call_output", "mcp_tool_result",
-    "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result", "custom_tool_call_output",
+    "tool_call_response", "tool_result", "tool-result", "function_call_output", "custom_tool_call_output",
     "server_tool_call_response",
 }  # fmt: skip
 _MEDIA = {
@@ -61,7 +64,12 @@ _CONVERSE = {"toolUse", "toolResult", "image", "document", "video", "reasoningCo
 def is_tool_part(value: Mapping[str, Any]) -> bool:
     """True for the call of a tool, its result, a picture, or a thought."""
     kind = value.get("type")
-    return isinstance(kind, str) and (kind in CALLS or kind in _RESULTS or kind in _MEDIA or kind in _THOUGHTS)
+    return isinstance(kind, str) and (kind in CALLS or _is_result(kind) or kind in _MEDIA or kind in _THOUGHTS)
+
+
+def _is_result(kind: str) -> bool:
+    """True for the type of a tool's result; Anthropic's own tools have one each, such as `web_search_tool_result`."""
+    return kind in _RESULTS or kind.endswith("_tool_result")
 
 
 def is_part(value: object) -> bool:
@@ -93,11 +101,29 @@ def parts_of(value: object, depth: int) -> Iterator[Part]:
         if value:
             yield Part(PartKind.TEXT, value)
     elif isinstance(value, list):
-        if not all(isinstance(item, int | float) for item in value):  # a vector says nothing
+        if any(_is_run_on(item) for item in value):
+            yield from _run_together(part for item in value for part in parts_of(item, depth + 1))
+        elif not all(isinstance(item, int | float) for item in value):  # a vector says nothing
             for item in value:
                 yield from parts_of(item, depth + 1)
     elif value is not None:
         yield from _part(value, depth)
+
+
+def _is_run_on(part: object) -> bool:
+    """True for a part of a text that was divided where its sources are named, in the midst of a sentence."""
+    if not isinstance(part, dict):
+        return False
+    return isinstance(part.get("citations"), list) or part.get("type") == "reference" or "citationsContent" in part
+
+
+def _run_together(parts: Iterable[Part]) -> Iterator[Part]:
+    """Parts, with texts that follow each other as one."""
+    for kind, run in groupby(parts, key=lambda part: part.kind):
+        if kind is PartKind.TEXT:
+            yield Part(kind, "".join(part.text for part in run))
+        else:
+            yield from run
 
 
 def _part(part: Mapping[str, Any], depth: int) -> Iterator[Part]:
@@ -107,15 +133,20 @@ def _part(part: Mapping[str, Any], depth: int) -> Iterator[Part]:
         part, kind = inner, str(inner["type"])
     if kind in _THOUGHTS or part.get("thought") is True or "reasoningContent" in part or kind == "encrypted":
         return
-    call, result = first(part, ("toolUse", "functionCall")), first(part, ("toolResult", "functionResponse"))
+    call, result = first(part, _CALLED), first(part, _ANSWERED)
     if kind in CALLS or isinstance(call, dict):
         yield call_of(call if isinstance(call, dict) else part)
-    elif kind in _RESULTS or isinstance(result, dict):
+    elif _is_result(kind) or isinstance(result, dict):
         yield Part(PartKind.RESULT, _told(result if isinstance(result, dict) else part, depth))
     elif kind.endswith("_call"):
         yield from _own_tool(part, kind)
     else:
         yield from _said(part, kind, depth)
+
+
+# Bedrock's and Google's names of calls and their results; Google's runs code, too.
+_CALLED = ("toolUse", "functionCall", "function_call", "executableCode", "executable_code")
+_ANSWERED = ("toolResult", "functionResponse", "function_response", "codeExecutionResult", "code_execution_result")
 
 
 def _written_part(text: object) -> Mapping[str, Any] | None:
@@ -191,7 +222,7 @@ def _joined(value: object, depth: int) -> str:
 
 
 def _told(result: Mapping[str, Any], depth: int) -> str:
-    answer = first(result, ("response", "result", "output", "content"))
+    answer = first(result, ("response", "result", "output", "content", "server_tool_call_response"))
     if isinstance(answer, dict) and answer.get("type") in {"text", "json", "error-text", "content"}:  # Vercel's
         answer = answer.get("value")
     if isinstance(answer, list) and all(isinstance(item, dict) for item in answer):
@@ -205,16 +236,21 @@ def _json_of(item: Mapping[str, Any]) -> str:
     return _json(item["json"])
 
 
+_ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_args", "code", "server_tool_call")
+
+
 def call_of(call: object) -> Part:
     """The call of a tool, by name and arguments."""
     held = call if isinstance(call, dict) else {}
-    inner = first(held, ("function", "tool_call", "functionCall", "toolUse"))
+    inner = first(held, ("function", "tool_call", "functionCall", "toolUse", "custom"))
     if isinstance(inner, dict):
         if isinstance(inner.get("function"), dict):  # OpenInference's
             inner = inner["function"]
         held = inner
-    name = first(held, ("name", "toolName", "tool_name", "function_name"))
-    arguments = parsed(first(held, ("arguments", "input", "args", "parameters", "tool_args")))
+    name = first(held, ("name", "toolName", "tool_name", "function_name", "language"))
+    arguments = parsed(
+        first(held, ("arguments", "input", "args", "parameters", "tool_args", "code", "server_tool_call"))
+    )
     shown = arguments if isinstance(arguments, str) else _json(arguments)
     return Part(PartKind.CALL, f"[calls {name} {shown}]")
 

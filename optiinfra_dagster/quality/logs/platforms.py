@@ -2,6 +2,7 @@
 
 - Datadog's LLM Observability, as its export API gives spans, and as its SDKs send them:
   https://docs.datadoghq.com/llm_observability/evaluations/export_api/.
+- W&B Weave: https://docs.wandb.ai/weave/guides/tracking/call-schema-reference.
 - Braintrust: https://www.braintrust.dev/docs/guides/logs. Opik: https://www.comet.com/docs/opik/tracing/export_data.
 """
 
@@ -12,8 +13,8 @@ from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.exports import object_of
-from optiinfra_dagster.quality.logs.fields import filled, first, parsed
-from optiinfra_dagster.quality.logs.flat import PROMPT_TOKENS, RESPONSE_TOKENS, SESSION
+from optiinfra_dagster.quality.logs.fields import filled, first, money_of, parsed
+from optiinfra_dagster.quality.logs.flat import MODEL, PROMPT_TOKENS, RESPONSE_TOKENS, SESSION, read_flat
 
 
 def is_step(record: Mapping[str, Any]) -> bool:
@@ -93,3 +94,35 @@ def _tag(told: Mapping[str, Any], name: str) -> str | None:
     tags = told.get("tags")
     found = [tag.partition(":")[2] for tag in tags if str(tag).startswith(f"{name}:")] if isinstance(tags, list) else []
     return found[0] if found and found[0] else None
+
+
+def is_weave(record: Mapping[str, Any]) -> bool:
+    """True for a call of Weave's, which is one of any function."""
+    return isinstance(record.get("op_name"), str) and "started_at" in record and "inputs" in record
+
+
+def read_weave(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a model; none of another function, although those around it tell the same question and answer.
+
+    The libraries that Weave knows name the model among their inputs.
+    """
+    inputs, attributes = object_of(record["inputs"]), object_of(record.get("attributes"))
+    kind = attributes.get("kind") or object_of(attributes.get("weave")).get("kind")
+    name = record["op_name"].rpartition("/")[2]
+    if not (filled(inputs, MODEL) or kind == "llm" or name.startswith("langchain.Llm")):
+        return
+    (call,) = read_flat(record)
+    summary = object_of(record.get("summary"))
+    usage = next(iter(object_of(summary.get("usage")).values()), None)
+    costs = object_of(object_of(summary.get("weave")).get("costs"))
+    if call.prompt_tokens is None and isinstance(usage, dict):
+        call.prompt_tokens, call.response_tokens = first(usage, PROMPT_TOKENS), first(usage, RESPONSE_TOKENS)
+    told = [money_of(one.get(side)) for one in costs.values() if isinstance(one, dict) for side in _COSTS_OF_WEAVE]
+    known = [cost for cost in told if cost is not None]
+    call.cost_usd = sum(known) if known else None
+    call.application_id = call.application_id or str(record.get("project_id") or "").rpartition("/")[2] or None
+    call.failed = bool(record.get("exception"))
+    yield call
+
+
+_COSTS_OF_WEAVE = ("prompt_tokens_total_cost", "completion_tokens_total_cost")

@@ -45,12 +45,14 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_langsmith, exports.read_langsmith),
     (exports.is_litellm, exports.read_litellm),
     (exports.is_helicone, exports.read_helicone),
+    (exports.is_portkey, exports.read_portkey),
     (exports.is_cloudflare, exports.read_cloudflare),
     (exports.is_promptfoo, exports.read_promptfoo),
     (vendors.is_databricks, vendors.read_databricks),
     (exports.is_mlflow, exports.read_mlflow),
     (exports.is_openai_agents, exports.read_openai_agents),
     (platforms.is_datadog, platforms.read_datadog),
+    (platforms.is_weave, platforms.read_weave),
     (vendors.is_bedrock, vendors.read_bedrock),
     (vendors.is_vertex, vendors.read_vertex),
     (vendors.is_gateway, vendors.read_gateway),
@@ -108,7 +110,7 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         yield one, None
     if is_all:
         return
-    spans = spans_of(record)
+    spans = None if platforms.is_weave(record) else spans_of(record)
     if spans is not None:
         yield from _calls_of_spans(spans)
         return

@@ -42,14 +42,20 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
         return [line for stream in streams for line in _of_loki(stream)]
     if isinstance(record.get("jsonPayload"), dict) and "logName" in record:
         return [_of_cloud_logging(record, record["jsonPayload"])]
-    for key in _AROUND:
-        held = parsed(record.get(key))
-        if isinstance(held, dict) and is_call(held):
-            return [{**{name: value for name, value in record.items() if name != key}, **held}]
+    names = next(([key] for key in _AROUND if _is_call_as_json(record.get(key))), None)
+    names = names or [key for key, value in record.items() if isinstance(value, dict) and is_call(value)]
+    if len(names) == 1:
+        beside = {name: value for name, value in record.items() if name != names[0]}
+        return [{**beside, **parsed(record[names[0]])}]
     if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
         return None
     inner = next((held for key in _LINES if isinstance(held := parsed(record.get(key)), dict) and len(held) > 1), None)
     return None if inner is None else [_timed(inner, filled(record, _TIMES))]
+
+
+def _is_call_as_json(value: object) -> bool:
+    held = parsed(value)
+    return isinstance(held, dict) and is_call(held)
 
 
 def printed_in(record: Span) -> Mapping[str, Any] | None:

@@ -17,16 +17,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.envelopes import Span, numbered, told_json
 from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.message_events import (
+    DETAILS,
+    add_message,
+    events_attribute,
+    listed,
+    of_conversation,
+    of_openrouter,
+    texts_of_events,
+)
 
-_DETAILS = ("gen_ai.client.inference.operation.details", "gen_ai.client.operation.details")
-_INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
-_OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+_INPUT_TOKENS = (
+    "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens",
+    "gen_ai.response.prompt_tokens",
+)  # fmt: skip
+_OUTPUT_TOKENS = (
+    "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens",
+    "gen_ai.response.completion_tokens",
+)  # fmt: skip
 _COST = (
     "gen_ai.usage.cost", "gen_ai.usage.total_cost", "operation.cost", "gen_ai.cost.total_cost", "llm.cost.total",
     "gen_ai.usage.cost.total", "llm.usage.cost",
@@ -55,7 +69,6 @@ _NO_CALLS = {
 
 
 _NOTHING: tuple[object, ...] = (None, "", [], {}, "{}", "[]", "null")  # that was answered
-_OF_A_MESSAGE = {"content", "role", "tool_calls", "id", "index", "finish_reason", "message", "name", "refusal"}
 # Bodies of request and response, as Google's ADK and Logfire keep them.
 _BODIES = ("gcp.vertex.agent.llm_request", "request_data"), ("gcp.vertex.agent.llm_response", "response_data")
 
@@ -123,14 +136,16 @@ def _common(span: Span) -> Call:
 
 
 def _read_gen_ai(span: Span) -> Call | None:
-    texts = _texts_of_events([*span.events, *_events_attribute(span.attributes)])
+    texts = texts_of_events([*span.events, *events_attribute(span.attributes)])
     attributes = span.attributes = {**texts.pop("attributes"), **span.attributes}
     if not _has_gen_ai(attributes) and "llm.request.type" not in attributes and not any(texts.values()):
         return None
     system = parsed(first(attributes, ("gen_ai.system_instructions", "gen_ai.system.instructions")))
     prompt = filled(attributes, _PROMPTS)
     prompt = prompt or numbered(attributes, "gen_ai.input.messages") or numbered(attributes, "gen_ai.prompt")
-    response = filled(attributes, _RESPONSES)
+    if isinstance(prompt, list) and all(isinstance(one, dict) and one.keys() == {"user"} for one in prompt):
+        prompt = [one["user"] for one in prompt]  # OpenLLMetry's of Anthropic's completions
+    response = of_openrouter(filled(attributes, _RESPONSES))
     response = response or numbered(attributes, "gen_ai.output.messages") or numbered(attributes, "gen_ai.completion")
     prompt, response = prompt or texts["prompt"], response or texts["response"]
     if not prompt and not response:
@@ -139,9 +154,9 @@ def _read_gen_ai(span: Span) -> Call | None:
         system = system or (asked.get("system_instruction") if isinstance(asked, dict) else None)
     told = parsed(attributes.get("pydantic_ai.all_messages"))
     if isinstance(told, list) and not prompt:
-        prompt, response = _of_conversation(told, attributes.get("final_result"))
+        prompt, response = of_conversation(told, attributes.get("final_result"))
     elif prompt and not response and "all_messages_events" in attributes:
-        prompt, response = _of_conversation(prompt, attributes.get("final_result"))
+        prompt, response = of_conversation(prompt, attributes.get("final_result"))
     if parsed(response) == {"output": None}:  # LangSmith's of a call without an answer
         response = None
     kind = _kind_of(attributes, is_told=bool(prompt or response))
@@ -169,73 +184,10 @@ def _kind_of(attributes: Mapping[str, Any], *, is_told: bool) -> Kind | None:
     return None
 
 
-def _of_conversation(messages: list[Any], result: object) -> tuple[list[Any], Any]:
-    """The prompt and the answer of an agent that tells its whole conversation: the answer is at its end."""
-    *before, last = messages or [None]
-    if isinstance(last, dict) and last.get("role") in {"assistant", "model", "ai"}:
-        return before, last
-    return messages, result
-
-
-def _texts_of_events(events: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Prompt and response where they are events of the span, and the attributes of an event with all details."""
-    messages: list[Any] = []
-    choices: list[Any] = []
-    details: dict[str, Any] = {}
-    for name, held in events:
-        if name in _DETAILS:
-            details |= held
-        elif name == "gen_ai.content.prompt":
-            messages += _listed(parsed(first(held, ("gen_ai.prompt", "gen_ai.content.prompt"))))
-        elif name == "gen_ai.content.completion":
-            choices += _listed(parsed(first(held, ("gen_ai.completion", "gen_ai.content.completion"))))
-        else:
-            body = parsed(held.get("gen_ai.event.content"))
-            _add_message(name, body if isinstance(body, dict) else held, messages, choices)
-    return {"prompt": messages, "response": choices, "attributes": details}
-
-
-def _events_attribute(attributes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of one message each that Pydantic AI keeps in an attribute."""
-    events = parsed(first(attributes, ("events", "all_messages_events")))
-    for event in events if isinstance(events, list) else ():
-        if isinstance(event, dict):
-            name = event.get("event.name") or f"gen_ai.{event.get('role')}.message"
-            yield str(name), event
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _add_message(name: str, body: Any, messages: list[Any], choices: list[Any]) -> None:
-    """Add what an event or log record of one message says to those of its call."""
-    told = parsed(body) if isinstance(body, str) else None
-    if isinstance(told, dict) and told and told.keys() <= _OF_A_MESSAGE:  # as .NET logs it
-        body = told
-    if not isinstance(body, dict):
-        body = {"content": body}
-    if name == "gen_ai.choice":
-        message = parsed(body.get("message"))
-        message = message if isinstance(message, dict) else {"content": message} if message is not None else body
-        calls = filled(body, ("tool_calls",)) or message.get("tool_calls")
-        ended = first(body, ("finish_reason", "finish_reasons"))
-        choices.append(
-            {"role": "assistant", "content": message.get("content"), "tool_calls": parsed(calls),
-             "refusal": message.get("refusal"), "finish_reason": ended}
-        )  # fmt: skip
-    elif name.startswith("gen_ai.") and name.endswith(".message"):
-        content = first(body, ("content", "message"))
-        if isinstance(content, dict) and content.keys() == {"tools"}:
-            return  # what might be called, as OpenLLMetry tells it
-        role = body.get("role") or name.split(".")[1]
-        messages.append({"role": role, "content": content, "tool_calls": parsed(body.get("tool_calls"))})
-
-
 def _read_log(span: Span) -> Call | None:
     """The call, or a piece of it, that a log record tells of."""
     name, body = span.event_name, span.body
-    if name in _DETAILS or name == "gen_ai.client.inference.operation":
+    if name in DETAILS or name == "gen_ai.client.inference.operation":
         if isinstance(body, dict):
             span.attributes = {**_told_in(body), **span.attributes}
         return _read_gen_ai(span)
@@ -244,7 +196,7 @@ def _read_log(span: Span) -> Call | None:
     messages: list[Any] = []
     choices: list[Any] = []
     held = body if body not in (None, {}, "") else span.attributes
-    _add_message(name, held, messages, choices)
+    add_message(name, held, messages, choices)
     if not messages and not choices:
         return None
     call = _common(span)
@@ -266,7 +218,7 @@ def _read_taken_out(span: Span, body: Mapping[str, Any]) -> Call | None:
 
 def _messages_taken_out(held: object) -> list[dict[str, Any]]:
     messages = []
-    for message in _listed(held.get("messages") if isinstance(held, dict) else None):
+    for message in listed(held.get("messages") if isinstance(held, dict) else None):
         content = message.get("content")
         inner = content if isinstance(content, dict) else {"content": content}
         told = first(inner, ("content", "message"))
@@ -299,11 +251,11 @@ def _read_openinference(span: Span) -> Call | None:
     call.stopped = call.stopped or attributes.get("llm.finish_reason")
     told = parsed(attributes.get("output.value"))
     call.prompt = _inner(numbered(attributes, "llm.input_messages")) or attributes.get("input.value")
-    call.prompt = call.prompt or numbered(attributes, "llm.prompts")
+    call.prompt = call.prompt or _inner(numbered(attributes, "llm.prompts"))
     response = _inner(numbered(attributes, "llm.output_messages"))
     call.response = response
     if not _says(response):
-        call.response = attributes.get("output.value") or numbered(attributes, "llm.choices") or response
+        call.response = attributes.get("output.value") or _inner(numbered(attributes, "llm.choices")) or response
     if isinstance(told, dict):
         call.response_id = call.response_id or told.get("id")
         if '"type":"refusal"' in str(attributes["output.value"]).replace(" ", ""):
@@ -320,11 +272,16 @@ def _says(messages: list[Any]) -> bool:
     )
 
 
+_AROUND_A_MESSAGE = ("message", "prompt", "completion")
+
+
 def _inner(messages: list[Any]) -> list[Any]:
     """Messages without the `message`, `message_content` and `tool_call` around each of their parts."""
     inner = []
     for held in messages:
-        message = held.get("message", held) if isinstance(held, dict) else held
+        message = (
+            next((held[key] for key in _AROUND_A_MESSAGE if key in held), held) if isinstance(held, dict) else held
+        )
         if isinstance(message, dict) and isinstance(message.get("contents"), list):
             parts = [_inner_part(part) for part in message["contents"] if isinstance(part, dict)]
             message = {**message, "content": parts, "contents": None}
@@ -349,7 +306,7 @@ def _read_vercel(span: Span) -> Call | None:
     operation = str(attributes["ai.operationId"])
     if "embed" in operation:
         kind = Kind.EMBEDDING
-    elif operation.startswith(("ai.generate", "ai.stream")):
+    elif operation.startswith(("ai.generate", "ai.stream")) and not operation.endswith(("Image", "Speech", "Video")):
         kind = Kind.ANSWER
     else:
         return None  # ai.toolCall

@@ -45,7 +45,7 @@ def is_bedrock(record: Mapping[str, Any]) -> bool:
 def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of an invocation."""
     asked, told = _part(record, "input"), _part(record, "output")
-    request, response = asked.get("inputBodyJson"), told.get("outputBodyJson")
+    request, response = parsed(asked.get("inputBodyJson")), parsed(told.get("outputBodyJson"))
     whole = body_of(assembled(response))
     usage = whole.get("usage") or {}
     model = str(record.get("modelId") or "").rpartition("/")[2]
@@ -139,7 +139,9 @@ def read_vertex(record: Mapping[str, Any]) -> Iterator[Call]:
         took_ms=first(metadata, ("request_latency", "requestLatency")),
         interaction_id=first(record, ("request_id", "requestId")),
         application_id=filled(labels, ("application", "app", "service")) or _name(record.get("endpoint")),
-        model_name=filled(told, ("modelVersion", "model")) or _name(filled(record, ("model", "deployed_model_id"))),
+        model_name=filled(told, ("modelVersion", "model"))
+        or _name(filled(record, ("model", "deployed_model_id")))
+        or body_of(request).get("model"),
         provider="gcp",
         prompt=_of_instances(request),
         response=response,
