@@ -129,6 +129,8 @@ def _failed_in(completion: object) -> Mapping[str, Any] | None:
     choices = completion.get("choices")
     if "error" in completion and not choices:
         return completion
+    if completion.get("object") == "error":  # vLLM's, by proxies that pass on its body alone
+        return {"error": completion}
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) and first.get("error") else None
 

@@ -66,7 +66,9 @@ _NO_CREDIT = {
     "organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
     "budget_exceeded",
 }  # fmt: skip
-_NO_CREDIT_TEXT = re.compile(r"credit balance is too low|used all available credits")
+_NO_CREDIT_TEXT = re.compile(
+    r"credit balance is too low|used all available credits|reaching the monthly spending limit"
+)
 _NO_KEY_TEXT = re.compile(r"api key (?:not valid|expired)|incorrect api key")
 _NO_ACCESS = {"key_model_access_denied", "team_model_access_denied", "user_model_access_denied"}  # LiteLLM's, with 401
 _NO_MODEL = {
@@ -75,7 +77,7 @@ _NO_MODEL = {
 }  # fmt: skip
 _NO_MODEL_TEXT = re.compile(
     r"\bmodels?\b.*(?:does not exist|not exist\b|not found|decommissioned)|invalid model name|not a valid model id"
-    r"|no endpoints found for|model identifier is invalid|^model: "
+    r"|no endpoints found for|model identifier is invalid|^model: |^no models? loaded"
 )
 
 _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ...] = (
@@ -84,7 +86,7 @@ _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ..
             e.code in _NO_CREDIT
             or status == 402
             or (e.code == "blocked_api_access" and "spend" in e.text)
-            or (status in {400, 403} and _NO_CREDIT_TEXT.search(e.begin))
+            or (status in {400, 403, 412} and _NO_CREDIT_TEXT.search(e.begin))
         ),
         Cause.PERMISSION,
         "{0.name} answers no more: the account's credit or spend limit is used up. Raise it in {0.console}.",
@@ -109,7 +111,7 @@ _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ..
         "{0.name} refused the key. Set {0.key_setting} to a valid one.",
     ),
     (
-        lambda _, e: "decommissioned" in e.code + e.begin,
+        lambda status, e: status == 410 or "decommissioned" in e.code + e.begin,
         Cause.CONFIG,
         "{0.name} has shut down the model {0.model}. Set {0.model_setting} to one that it still has.",
     ),
@@ -165,8 +167,10 @@ _OF_A_DAY_TEXT = re.compile(r"\bper[- ]day\b|\b[tr]pd\b|\bdaily\b|\bper[- ]month
 _FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"}
 _FILTERED_TEXT = re.compile(
     r"\b(?:input|prompt|content|request) (?:was |were |has been |is )?flagged|violates usage guidelines"
-    r"|content exists risk"
+    r"|content exists risk|blocked by content filtering policy"
 )
+_NOT_AS_ASKED = {"json_validate_failed", "tool_use_failed", "output_parse_failed"}  # Groq's, of what the model wrote
+_AWAY = {408, 409, 424, 425, 499}  # statuses besides those from 500 on; 424 is that of Hugging Face's server
 _A_DAY = 3600.0  # seconds to wait where a limit of a day names none: by the hour something comes back
 
 
@@ -185,17 +189,19 @@ def refusal_of(status: int, error: ErrorBody, wait: float | None, server: Server
         if named is None and _OF_A_DAY_TEXT.search(error.text):
             named = _A_DAY
         return Reply(failure=Failure.THROTTLED, again=True, wait=named)
-    if (status >= 500 and status != 501) or status in {408, 409, 425}:
+    if (status >= 500 and status != 501) or status in _AWAY:
         return Reply(failure=Failure.UNAVAILABLE, again=True, wait=wait)
-    if error.code == "json_validate_failed":
+    if error.code in _NOT_AS_ASKED:
         # The model did write something: https://console.groq.com/docs/errors.
         return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
     return Reply(failure=Failure.REFUSED, refused=f"status {status}", about=f"{error.param} {error.code} {error.text}")
 
 
 def _wait_in(text: str) -> float | None:
-    """The wait that a message names: `Please try again in 7m12.5s`, `Please retry after 86400 seconds`."""
-    found = re.search(r"(?:try again|retry) (?:in|after) ([0-9][0-9a-z.]*)(?: (second|minute|hour|day))?", text)
+    """The wait that a message names: `Please try again in 7m12.5s`, `Please retry after 86400 seconds`, `wait 9 s`."""
+    found = re.search(
+        r"(?:(?:try again|retry) (?:in|after)|please wait) ([0-9][0-9a-z.]*)(?: (second|minute|hour|day))?", text
+    )
     if found is None:
         return None
     named = found[1].rstrip(".")

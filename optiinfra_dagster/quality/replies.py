@@ -27,9 +27,11 @@ NO_JSON = "no JSON"
 """What a reply is about that is a web page, a stream, or cut."""
 
 # How an answer ended, in lower case: what filters say begins with one of the first.
-_FILTERED = ("content_filter", "safety", "refusal", "sensitive")
-_CUT = {"length", "max_tokens", "model_length"}  # the last is Mistral's
-_BROKEN = {"error", "insufficient_system_resource"}  # the last is DeepSeek's
+_FILTERED = (
+    "content_filter", "safety", "refusal", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
+)  # fmt: skip
+_CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+_BROKEN = {"error", "insufficient_system_resource", "abort", "aborted", "cancelled"}  # the second is DeepSeek's
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 _THOUGHTS = re.compile(
     r"\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|<thought>.*?</thought>|\[THINK\].*?\[/THINK\]"

@@ -16,6 +16,7 @@ from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
 from optiinfra_dagster.quality.models import usd
 from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, named_wait, refusal_of
+from optiinfra_dagster.quality.replies import read_completion
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.server import Server
 from tests.support.judging import interaction, judge_at, lab_of
@@ -197,6 +198,10 @@ def test_a_named_wait_is_read_in_every_shape(headers: dict[str, str], seconds: f
         ("Please retry after 86400 seconds. Please go here: https://aka.ms/oai", 86400.0),
         ("No deployments available, Try again in 60 seconds.", 60.0),
         ("Try again in 5 minutes.", 300.0),
+        (
+            "Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 52220 seconds before retrying.",
+            52220.0,
+        ),
         ("Rate limit exceeded: free-models-per-day.", 3600.0),
         ("Try again later.", None),
     ],
@@ -255,6 +260,13 @@ def test_a_question_that_is_too_long_is_told_in_many_words(text: str) -> None:
         (404, {"error": {"message": "No endpoints available matching your guardrail restrictions and data policy."}},
          Cause.PERMISSION, "privacy"),
         (405, {"detail": "Method Not Allowed"}, Cause.CONFIG, "U_SETTING"),
+        # Fireworks, NVIDIA, LM Studio
+        (412, {"error": {"object": "error", "type": "invalid_request_error", "message":
+               "Account x is suspended, possibly due to reaching the monthly spending limit."}},
+         Cause.PERMISSION, "spend limit"),
+        (410, {"status": 410, "title": "Gone", "detail": "The model 'x' has reached its end of life."},
+         Cause.CONFIG, "M_SETTING"),
+        (400, {"error": "No models loaded. Please load a model in the developer page."}, Cause.CONFIG, "M_SETTING"),
     ],
     ids=str,
 )  # fmt: skip
@@ -308,3 +320,44 @@ def test_error_bodies_of_all_shapes_are_read(body: object, code: str, text: str)
     found = error_body(body)
     assert (found.code, found.text) == (code, text)
     assert "no." not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure", "again"),
+    [
+        # Hugging Face's server, a proxy, Google
+        (424, {"error": "Request failed during generation: x", "error_type": "generation"}, Failure.UNAVAILABLE, True),
+        (499, [{"error": {"code": 499, "message": "The operation was cancelled."}}], Failure.UNAVAILABLE, True),
+        # Groq, in whose tools and thoughts the model's answer did not fit
+        (400, {"error": {"code": "tool_use_failed", "message": "Failed to call a function.", "failed_generation": "x"}},
+         Failure.MALFORMED, True),
+        (400, {"error": {"code": "output_parse_failed", "message": "Parsing failed."}}, Failure.MALFORMED, True),
+        # Anthropic
+        (400, {"error": {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"}},
+         Failure.DECLINED, False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_servers_say_of_one_question_is_told_apart(
+    status: int, body: object, failure: Failure, again: bool
+) -> None:
+    reply = refusal_of(status, error_body(body), None, Server("m", "k", "https://judge.example/v1"))
+    assert (reply.fatal, reply.failure, reply.again) == (None, failure, again)
+
+
+@pytest.mark.parametrize(
+    ("ended", "failure"),
+    [
+        ("RECITATION", Failure.DECLINED),
+        ("PROHIBITED_CONTENT", Failure.DECLINED),
+        ("BLOCKLIST", Failure.DECLINED),
+        ("max_output_tokens", Failure.TRUNCATED),
+        ("model_context_window_exceeded", Failure.TRUNCATED),
+        ("abort", Failure.UNAVAILABLE),
+        ("cancelled", Failure.UNAVAILABLE),
+    ],
+)
+def test_the_reason_for_which_an_answer_ended_counts_in_every_servers_word(ended: str, failure: Failure) -> None:
+    message = {"role": "assistant", "content": '{"coherence": {'}
+    reply = read_completion({"choices": [{"index": 0, "message": message, "finish_reason": ended}]}, QUESTION)
+    assert (reply.said, reply.failure) == (None, failure)

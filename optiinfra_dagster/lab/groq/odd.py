@@ -179,6 +179,7 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
     "other_model": _with(model="meta-llama/llama-4-scout-17b-16e-instruct"),
     "no_model": _with(model=None),
     "error_in_200": _with(choices=None, error={"message": "Provider returned error", "code": 502}),
+    "error_object_in_200": _with(choices=None, object="error", message="EngineCore is dead", code=500),
     "error_in_choice": lambda completion: {
         **completion,
         "choices": [
