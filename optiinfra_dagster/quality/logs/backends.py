@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs import envelopes
-from optiinfra_dagster.quality.logs.envelopes import OTLP, SCOPES_OF_SPANS, Span, attributes_in, otlp
+from optiinfra_dagster.quality.logs.envelopes import OTLP, SCOPES_OF_LOGS, SCOPES_OF_SPANS, Span, attributes_in, otlp
 from optiinfra_dagster.quality.logs.fields import first
 from optiinfra_dagster.quality.logs.flat import is_call
 
@@ -28,7 +28,7 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
         return _jaeger(record)
     if _is_zipkin(record):
         return iter([_of_zipkin(record)])
-    trace = _of_tempo(record)
+    trace = _by_itself(record) or _of_tempo(record)
     return envelopes.spans_of(record) if trace is None else otlp(trace)
 
 
@@ -82,6 +82,15 @@ def _annotated(value: str) -> tuple[str, dict[str, Any]]:
         return name, attributes_in(held.rpartition("|")[0])
     name, _, held = value.partition(": ")
     return name.strip('"'), attributes_in(held)
+
+
+def _by_itself(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A message of what is else within one, as Langfuse keeps the spans that it gets; None for another record."""
+    if "resource" in record:
+        for scopes, around in ((SCOPES_OF_SPANS, "resourceSpans"), (SCOPES_OF_LOGS, "resourceLogs")):
+            if any(isinstance(record.get(key), list) for key in scopes):
+                return {around: [record]}
+    return None
 
 
 def _of_tempo(record: Mapping[str, Any]) -> Mapping[str, Any] | None:

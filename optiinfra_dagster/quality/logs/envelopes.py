@@ -23,7 +23,7 @@ from optiinfra_dagster.quality.logs.flat import is_call
 _START = (
     "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime", "start_timestamp", "timeUnixNano",
     "observedTimeUnixNano", "timestamp", "Timestamp", "time_unix_nano", "observed_timestamp", "start_time_ns",
-    "timestamp_ns",
+    "timestamp_ns", "@timestamp",
 )  # fmt: skip
 _END = ("endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime", "end_timestamp", "end_time_ns")
 _TRACE_ID = ("traceId", "trace_id", "TraceId", "traceID", "context.trace_id")
@@ -35,7 +35,7 @@ _RESOURCE = ("ResourceAttributes", "resource_attributes", "otel_resource_attribu
 _SPANS, _LOGS = ("resourceSpans", "resource_spans"), ("resourceLogs", "resource_logs")
 OTLP = {*_SPANS, *_LOGS}
 SCOPES_OF_SPANS = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
-_SCOPES_OF_LOGS = ("scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs")
+SCOPES_OF_LOGS = ("scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs")
 _SCOPE = ("scope", "instrumentationLibrary", "instrumentation_library")
 _BYTES_OF_AN_ID = {24: 16, 12: 8}  # in base64, as protobuf writes what OTLP writes in hexadecimal digits
 _ERRORS = {2, "2", "ERROR", "Error", "STATUS_CODE_ERROR", "error"}
@@ -98,8 +98,8 @@ _NO_TIME = (None, 0, "0")
 
 
 def _end(record: Mapping[str, Any], started: object) -> datetime | None:
-    """The end of a span that tells how long it took: the exporter's to ClickHouse in ns, Jaeger's in us."""
-    took = milliseconds_of(record.get("Duration"), 1e-6)
+    """The end of a span that tells how long it took: ClickHouse's and Elasticsearch's exporters in ns, Jaeger in us."""
+    took = milliseconds_of(record.get("duration" if "@timestamp" in record else "Duration"), 1e-6)
     if took is None and "traceID" in record:
         took = milliseconds_of(record.get("duration"), 1e-3)
     begun = moment_of(started)
@@ -184,7 +184,7 @@ def otlp(record: Mapping[str, Any]) -> Iterator[Span | None]:
     """The spans and log records of a message of OTLP."""
     for names, scopes, records in (
         (_SPANS, SCOPES_OF_SPANS, ("spans",)),
-        (_LOGS, _SCOPES_OF_LOGS, ("logRecords", "log_records", "logs")),
+        (_LOGS, SCOPES_OF_LOGS, ("logRecords", "log_records", "logs")),
     ):
         for group in first(record, names) or ():
             resource = attributes_in((group.get("resource") or {}).get("attributes"))

@@ -26,6 +26,7 @@ from optiinfra_dagster.quality.logs.flat import (
     RESPONSE_TOKENS,
     SESSION,
     TIME,
+    beside_answer,
     body_of,
     is_cached,
     read_flat,
@@ -163,8 +164,12 @@ def read_langsmith(record: Mapping[str, Any]) -> Iterator[Call]:
         object_of(record.get("extra")),
     )
     metadata = {**object_of(extra.get("metadata")), **object_of(record.get("metadata"))}
-    told = object_of(outputs.get("llm_output"))
-    usage = object_of(first(outputs, ("usage_metadata", "usage"))) or object_of(told.get("token_usage"))
+    told = beside_answer(outputs)
+    usages = (
+        first(outputs, ("usage_metadata", "usage")),
+        *(told.get(name) for name in ("token_usage", "usage_metadata")),
+    )
+    usage = next(filter(None, map(object_of, usages)), {})
     parameters = object_of(extra.get("invocation_params"))
     yield Call(
         kind=Kind.EMBEDDING if record["run_type"] == "embedding" else Kind.ANSWER,

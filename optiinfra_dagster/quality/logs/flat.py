@@ -58,6 +58,7 @@ PROMPT = (
     "prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text", "inputs",
     "prompt_messages", "input_messages", "request_body", "requestBody", "user_message", "instruction", "input_text",
     "prompts", "user_prompt", "user_query", "user_question", "prompt_content", "query_text", "question_text",
+    "modelInput",
 )  # fmt: skip
 RESPONSE = (
     "response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text",
@@ -65,6 +66,7 @@ RESPONSE = (
     "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation", "model_response",
     "assistant_response", "ai_response", "bot_response", "llm_response", "final_answer", "response_content",
     "answer_text", "bot_message", "ai_message", "responses", "completions",
+    "modelOutput",
 )  # fmt: skip
 CONTEXT = (
     "context", "contexts", "retrieved_context", "documents", "sources", "knowledge", "retrieved_contexts",
@@ -235,7 +237,7 @@ def _with_history(record: Mapping[str, Any], prompt: Any) -> Any:
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
     asked, told = body_of(call.prompt), body_of(assembled(parsed(call.response)))
-    beside = body_of(told.get("llm_output")) or body_of(told.get("meta"))  # LangChain's, Cohere's
+    beside = beside_answer(told)
     _count_tokens(call, record, told, beside)
     if call.context is None:
         call.context = asked.get("documents") or grounds_of(told)  # Cohere's, Google's
@@ -257,6 +259,23 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     ended = told.get("incomplete_details") or record.get("incomplete_details")
     if call.stopped is None and isinstance(ended, dict):  # of OpenAI's Responses
         call.stopped = ended.get("reason")
+
+
+def beside_answer(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands beside the text of an answer: LangChain's, Cohere's, LlamaIndex's, that of frameworks for Java."""
+    held = next((body for key in ("llm_output", "meta", "raw", "metadata") if (body := body_of(answer.get(key)))), {})
+    generations = answer.get("generations")
+    while isinstance(generations, list) and generations:
+        generations = generations[0]
+    messages = answer.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else body_of(generations).get("message")
+    message = body_of(last)
+    message = body_of(message.get("kwargs")) or message or answer
+    return {**body_of(message.get("response_metadata")), **_usage_of_langchain(message), **held}
+
+
+def _usage_of_langchain(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: message[key] for key in ("usage_metadata",) if message.get(key)}
 
 
 def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any], beside: Mapping[str, Any]) -> None:

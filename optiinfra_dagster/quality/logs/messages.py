@@ -61,6 +61,7 @@ _RESPONSE = (
     "choices", "output", "candidates", "generations", "content", "output_text", "results", "outputs", "generation",
     "completion", "completions", "predictions", "message", "messages", "response", "answer", "text", "parts", "result",
     "data", "generated_text", "actual_output", "value", "outputText", "final_output", "output_messages",
+    "aiMessage",
 )  # fmt: skip
 _ROLES = {
     "human": "user", "ai": "assistant", "model": "assistant", "HumanMessage": "user", "AIMessage": "assistant",
@@ -348,7 +349,7 @@ def _parts_of_message(message: Mapping[str, Any], depth: int) -> Iterator[Part]:
     if any(isinstance(part, dict) and part.get("type") in CALLS for part in held):
         return  # LangChain tells of them twice
     extra = message.get("additional_kwargs")
-    calls = filled(message, ("tool_calls", "toolCalls"))
+    calls = filled(message, ("tool_calls", "toolCalls", "toolExecutionRequests"))
     for call in listed(calls or (extra.get("tool_calls") if isinstance(extra, dict) else None)):
         yield call_of(call)
     if isinstance(message.get("function_call"), dict):
@@ -384,7 +385,7 @@ def _before(request: Mapping[str, Any], depth: int) -> Iterator[_Turn]:
         yield from _turns(told, "", _REQUEST, depth + 1)
 
 
-_BESIDE = {"tool_calls", "toolCalls", "function_call", "refusal", "delta"}
+_BESIDE = {"tool_calls", "toolCalls", "toolExecutionRequests", "function_call", "refusal", "delta"}
 
 
 def _as_role(value: object, role: str) -> object:

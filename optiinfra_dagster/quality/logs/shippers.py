@@ -42,6 +42,9 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
         return [line for stream in streams for line in _of_loki(stream)]
     if isinstance(record.get("jsonPayload"), dict) and "logName" in record:
         return [_of_cloud_logging(record, record["jsonPayload"])]
+    source = record.get("_source")
+    if isinstance(source, dict) and "_index" in record and not is_call(source):
+        return [source]  # what Elasticsearch holds, such as a span
     names = next(([key] for key in _AROUND if _is_call_as_json(record.get(key))), None)
     names = names or [key for key, value in record.items() if isinstance(value, dict) and is_call(value)]
     if len(names) == 1:
