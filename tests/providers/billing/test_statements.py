@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
 
 from optiinfra_dagster.model.cost import Bill, LeftOut, LeftOutBecause
+from optiinfra_dagster.providers.billing.exports.decimals import EXACT
 from optiinfra_dagster.providers.billing.exports.reader import read_export
 from tests.providers.billing.test_exports import Row, azure, cur, file_of, focus, gcp, parquet_of, text_of
 
@@ -243,6 +244,21 @@ def test_what_is_older_than_costs_are_kept_is_told() -> None:
 def test_left_out_sums_are_by_currency() -> None:
     rows = [of("focus", cost, ANOTHER) | {"BillingCurrency": unit} for cost, unit in (("1", "USD"), ("2", "EUR"))]
     assert left_out(read(*rows, accounts=[]), "currency", "amount") == [("EUR", 2), ("USD", 1)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_more_digits_than_are_stored_leave_the_sum_of_a_statement_as_it_is(layout: str) -> None:
+    """As Azure divides prices: what rounding leaves of a day or an account goes to the next part of the statement."""
+    costs = [f"0.{n}{'7' * 24}" for n in range(1, 10)]
+    rows = [of(layout, cost, SUBSCRIPTION, f"2026-11-{n:02}") for n, cost in enumerate(costs, start=1)]
+    rows += [of(layout, cost, ANOTHER) for cost in costs] + [of(layout, costs[0], "")]
+    bill = read(*rows, period=NOVEMBER, covers=COVERS, accounts={SUBSCRIPTION}, account_charges=False)
+    assert (len(bill.charges), len(bill.left_out)) == (9, 2)
+    with localcontext(EXACT):
+        parts = [*bill.charges, *bill.left_out]
+        statement = (2 * sum(map(Decimal, costs)) + Decimal(costs[0])).quantize(Decimal("1e-18"))
+        assert [total.amount for total in bill.totals] == [statement] == [sum(part.amount for part in parts)]
+        assert all(abs(c.amount - Decimal(cost)) < Decimal("1e-18") for c, cost in zip(bill.charges, costs, strict=True))
 
 
 # --- Parts of other charges -------------------------------------------------------------------------------------------

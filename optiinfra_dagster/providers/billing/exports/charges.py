@@ -82,6 +82,7 @@ class ExportSums:
         self._periods: set[int] = set()
         self.rows: dict[str, int] = {}  # of the charges, by provider
         self._without_cost = 0  # rows that would be charges
+        self._told: dict[tuple[date, str], Decimal] = {}  # of each statement, exactly, as far as it is told
 
     def beside(self) -> ExportSums:
         """Sums of rows with the same words, which these may `take`."""
@@ -141,8 +142,17 @@ class ExportSums:
         known, own = sorted(self.periods()), day_of(self.numbers["period"].values[period])
         return min(max(own, known[0]), known[-1])
 
+    def _to_last_digit(self, statement: tuple[date, str], amount: Decimal) -> Decimal:
+        """A part of a statement to the last digit that is stored; what that leaves goes to the part that is told next."""
+        before = self._told.get(statement, Decimal(0))
+        after = self._told[statement] = before + amount
+        return after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
+
     def left_out(self, source_id: str) -> list[LeftOut]:
-        """The sums that no charge has, by the statement's month, reason, account or provider, and currency."""
+        """The sums that no charge has, by the statement's month, reason, account or provider, and currency.
+
+        To be called after `charges`: the last of them has what rounding leaves of the statement.
+        """
         found: dict[tuple[date, LeftOutBecause, str, str], tuple[Decimal, int]] = {}
         accounts, providers, currencies = (self.words[name].values for name in ("sub_account", "provider", "currency"))
         for because, account, provider, period, currency, amount, rows in rows_of(self._left.table()):
@@ -154,7 +164,10 @@ class ExportSums:
             before = found.get(key, (Decimal(0), 0))
             found[key] = before[0] + amount, before[1] + rows
         return [
-            LeftOut(period, source_id, whose, reason, plain(amount), currency, rows, period)
+            LeftOut(
+                period, source_id, whose, reason,
+                plain(self._to_last_digit((period, currency), amount)), currency, rows, period,
+            )
             for (period, reason, whose, currency), (amount, rows) in sorted(found.items())
         ]
 
@@ -166,8 +179,8 @@ class ExportSums:
     def charges(self, source_id: str, last: date, *, amortized: bool) -> Iterator[Charge]:
         """The sums as charges, in an order that does not depend on that of the rows.
 
-        Digits beyond those that are stored go from one charge of a day to the next, so that the lines of a day and
-        currency still add up to its sum.
+        Digits beyond those that are stored go from one charge of a statement to the next, and then to what is left out
+        of it, so that all of them still add up to its sum in each currency.
         """
         table = self._sums.table()
         columns, values, order = self._ordered()
@@ -176,7 +189,6 @@ class ExportSums:
         several = len(np.unique(columns["provider"][table["line"].to_numpy()])) > 1
         head, head_of = dict[str, Any](), -1
         final: dict[date, bool] = {}
-        exact: dict[tuple[int, str], Decimal] = {}
         rounded = any(not pa.types.is_decimal128(table.schema.field(name).type) for name in AMOUNTS)
         for line, number, amount, effective, listed, contracted, priced, consumed, rows in rows_of(table):
             if line != head_of:
@@ -189,9 +201,7 @@ class ExportSums:
                 continue
             charged, others = amount, (effective, listed, contracted, priced, consumed)
             if rounded:
-                before = exact.get((number, currency), Decimal(0))
-                after = exact[number, currency] = before + amount
-                charged = after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
+                charged = self._to_last_digit((head["period"], currency), amount)
                 others = tuple(other and other.quantize(LAST_DIGIT) for other in others)
             period = head["period"]
             if period not in final:

@@ -2,7 +2,7 @@
 
 Rows are added up as they pass, by their day and all their words. Amounts are exact: text is read as the decimal that it
 shows, a double as the shortest decimal that stands for it. Sums are rounded only to the 18 digits after the point that
-are stored, so that the lines of a day and currency still add up to its sum.
+are stored, so that what is told of a statement in a currency still adds up to its sum.
 
 A charge belongs to the day that its charge period begins on, also where the period is longer (a month's fee or tax):
 this is how the clouds' own daily views have it, and a fee that grows during its month restates one day instead of all.
