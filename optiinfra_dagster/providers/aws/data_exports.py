@@ -103,7 +103,7 @@ class _Export:
         newest_lacks: CloudError | None = None
         for manifest in sorted(manifests, key=lambda file: (file.modified, file.key), reverse=True):
             try:
-                return manifest, self._named(manifest, (load or self.load)(manifest))
+                return manifest, self._named(manifest, month, (load or self.load)(manifest))
             except CloudError as error:
                 if error.cause is not Cause.INCOMPLETE:
                     raise
@@ -121,9 +121,15 @@ class _Export:
             what = f"{self.place}: {manifest.key} is not a manifest of AWS ({type(error).__name__})"
             raise CloudError(Cause.BUG, what) from None
 
-    def _named(self, manifest: File, told: Item) -> list[File]:
-        """The data files that a manifest names, with the bucket that they were written to; here they may be copies."""
-        keys = [re.sub("^s3://[^/]+/", "", name) for name in told["files"]]
+    def _named(self, manifest: File, month: date, told: Item) -> list[File]:
+        """The data files that the manifest of a month names, each once.
+
+        It names them with the bucket that they were written to; here they may be copies.
+        """
+        keys = list(dict.fromkeys(re.sub("^s3://[^/]+/", "", name) for name in told["files"]))
+        if others := [key for key in keys if _month_of(key) not in {None, month}]:
+            what = f"{self.place}: the manifest {manifest.key} of {month:%Y-%m} lists {others[0]}, of another month"
+            raise CloudError(Cause.INCOMPLETE, f"{what}. {LATER}")
         if missing := [key for key in keys if key not in self.objects]:
             what = f"{self.place}: the manifest {manifest.key} lists {missing[0]}, which is not there. {LATER}"
             raise CloudError(Cause.INCOMPLETE, what)

@@ -226,6 +226,36 @@ def test_a_delivery_of_which_a_file_is_missing_is_not_read(start_lab: StartLab) 
     assert_reads(beside_another, "55")
 
 
+def manifest_of(lab: CloudLab, month: str, **told: list[str]) -> None:
+    place = f"{EXPORT}/metadata/BILLING_PERIOD={month}/v1"
+    lab.storage.put(f"{place}/costs-Manifest.json", json.dumps(told).encode(), on(19))
+
+
+@pytest.mark.parametrize("names", [("dataFiles",), ("dataFiles", "reportKeys")])
+def test_a_file_that_a_manifest_names_twice_is_read_once(start_lab: StartLab, names: tuple[str, ...]) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-11", {2: "60"}, on(19))
+    key = "exports/costs/data/BILLING_PERIOD=2026-11/v1/costs-00001.csv.gz"
+    manifest_of(lab, "2026-11", **{name: [key, f"s3://acme-billing/{key}"] for name in names})
+
+    assert_reads(bill_of(), "60")
+
+
+def test_a_manifest_that_names_a_file_of_another_month_is_not_read(start_lab: StartLab) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-10", {2: "5"}, on(3))
+    put_export(lab, "2026-11", {2: "60"}, on(19))
+    keys = [f"exports/costs/data/BILLING_PERIOD=2026-{month}/v1/costs-00001.csv.gz" for month in (10, 11)]
+    manifest_of(lab, "2026-11", dataFiles=keys)
+
+    bill = bill_of()
+
+    (problem,) = bill.problems
+    assert problem.cause is Cause.INCOMPLETE
+    assert "BILLING_PERIOD=2026-10/v1/costs-00001.csv.gz, of another month" in problem.message
+    assert sums(bill) == {date(2026, 10, 2): Decimal(5)}
+
+
 def test_a_delivery_that_was_replicated_from_another_bucket_is_read(start_lab: StartLab) -> None:
     lab = start_lab()
     place = "BILLING_PERIOD=2026-11"

@@ -143,7 +143,7 @@ class ExportSums:
         return min(max(own, known[0]), known[-1])
 
     def _to_last_digit(self, statement: tuple[date, str], amount: Decimal) -> Decimal:
-        """A part of a statement to the last digit that is stored; what that leaves goes to the part that is told next."""
+        """A part of a statement to the last digit that is stored; what that leaves goes to the part that comes next."""
         before = self._told.get(statement, Decimal(0))
         after = self._told[statement] = before + amount
         return after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
@@ -165,8 +165,14 @@ class ExportSums:
             found[key] = before[0] + amount, before[1] + rows
         return [
             LeftOut(
-                period, source_id, whose, reason,
-                plain(self._to_last_digit((period, currency), amount)), currency, rows, period,
+                period,
+                source_id,
+                whose,
+                reason,
+                plain(self._to_last_digit((period, currency), amount)),
+                currency,
+                rows,
+                period,
             )
             for (period, reason, whose, currency), (amount, rows) in sorted(found.items())
         ]
