@@ -164,16 +164,20 @@ def read(
 ) -> Bill:
     """The months of an export that were written since they were last read; a day is whole in one written after it.
 
+    Months before the request's are among them: AWS may give something back when a month is closed. What is wrong with
+    one of them does not keep the others from being read.
+
     Raises:
         CloudError: the export cannot be listed, there is none, or several state one month.
     """
     export = _Export.listed(source.account.cost_export or "", account, meter, until, request.at)
     statements = Statements(request, source)
-    wanted = set(months_of(request.first, request.last))
+    found, wanted = export.months(), months_of(request.first, request.last)
+    older = statements.rewritten(found)
     changed = {
-        month: files
-        for month, files in sorted(export.months().items())
-        if month in wanted and statements.changed([month], files)
+        month: found[month]
+        for month in [*wanted, *reversed(older)]
+        if month in found and statements.changed([month], found[month])
     }
     bill = Bill()
     for month, listed in changed.items():
@@ -182,7 +186,7 @@ def read(
                 month, listed, lambda file: statements.once(file, lambda: export.load(file))
             )
         except CloudError as error:
-            if error.cause is not Cause.INCOMPLETE:
+            if error.cause is not Cause.INCOMPLETE and month in wanted:
                 raise
             bill.problems.append(Problem.of(source.id, error))
             statements.note([month], listed, [], read=False)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.export_runs import Choice, Run, choose, runs_of, unambiguous
+from optiinfra_dagster.providers.azure.export_runs import Choice, Run, Statement, choose, runs_of, unambiguous
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 def read(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
     """The bill that an export in blob storage tells, of the months that it stated anew. Only inside of `calling`.
 
+    Months before the request's are among them, where their runs are newer than the last reading. What is wrong with
+    one of them does not keep the others from being read.
+
     Raises:
         CloudError: the export cannot be listed, there is none, or two state one month.
     """
@@ -37,12 +40,14 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
     export = _Export(store, source, request, Statements(request, source))
     runs, loose = runs_of(files)
     months = months_of(request.first, request.last)
-    of_month = {
-        month: [file for run in runs if month in months_of(run.first, run.last) for file in run.files]
-        for month in months
-    }
+    found: dict[date, list[File]] = {month: [] for month in months}
+    for run in runs:
+        for month in months_of(run.first, run.last):
+            found.setdefault(month, []).extend(run.files)
+    of_month = {month: found[month] for month in months}
     if any(of_month.values()):
-        export.read_runs(runs, of_month)
+        export.read_runs(runs, of_month, request.days)
+        export.read_older(runs, {month: found[month] for month in export.statements.rewritten(found)})
     else:
         parts = unambiguous(loose)
         if not parts:
@@ -63,8 +68,15 @@ class _Export:
     statements: Statements[AzureAccount]
     bill: Bill = field(default_factory=Bill)
 
-    def read_runs(self, runs: Sequence[Run], of_month: Mapping[date, Sequence[File]]) -> None:
-        """Read the runs that state the days of the request, of the months whose statement changed.
+    def read_older(self, runs: Sequence[Run], of_month: Mapping[date, Sequence[File]]) -> None:
+        """Read the runs of months before the request's."""
+        try:
+            self.read_runs(runs, of_month, [day for month in of_month for day in _days_of(month)])
+        except CloudError as error:
+            self.bill.problems.append(Problem.of(self.source.id, error))
+
+    def read_runs(self, runs: Sequence[Run], of_month: Mapping[date, Sequence[File]], wanted: Collection[date]) -> None:
+        """Read the runs that state the wanted days, of the months whose statement changed.
 
         `of_month` are the files of all runs that have to do with a month.
         """
@@ -72,7 +84,7 @@ class _Export:
         choice = choose(
             runs,
             lambda file: self.statements.once(file, lambda: _manifest(self.store, file)),
-            [day for day in self.request.days if _month(day) in changed],
+            [day for day in wanted if _month(day) in changed],
         )
         self.bill.problems += [Problem(self.source.id, "", "", Cause.INCOMPLETE, text) for text, _ in choice.problems]
         failed = {_month(day) for _, days in choice.problems for day in days}
@@ -84,8 +96,8 @@ class _Export:
         ]
         for statement, days in choice.days:
             unread = [day for day in days if _month(day) in to_read]
-            whole = unread == statement.run.days(self.request.days) and _states_a_month(statement.run, choice)
-            if unread and not self._read_files(statement.parts, None if whole else unread, statement.run):
+            whole = unread == statement.run.days(wanted) and _states_a_month(statement.run, choice)
+            if unread and not self._read_files(statement.parts, None if whole else unread, statement):
                 failed.update(_month(day) for day in unread)
         for month in to_read:
             self.statements.note([month], of_month[month], chosen[month], read=month not in failed)
@@ -95,8 +107,13 @@ class _Export:
         if self.statements.changed(months, parts):
             self.statements.note(months, parts, parts, read=self._read_files(parts, None, None))
 
-    def _read_files(self, parts: Iterable[File], days: Collection[date] | None, run: Run | None) -> bool:
-        """Read a run, the statement of its month, or some days of one that is none. False where that fails."""
+    def _read_files(self, parts: Sequence[File], days: Collection[date] | None, of: Statement | None) -> bool:
+        """Read a run, the statement of its month, or some days of one that is none. False where that fails.
+
+        It has what there was when it was submitted, or else written; its files may be copies that are newer.
+        """
+        run = of.run if of is not None else None
+        written = max(file.modified for file in parts) if of is None else min(of.at, of.run.written)
         part = read_export(
             [ExportFile(file.key, file.size, partial(self.store.open, file)) for file in parts],
             source_id=self.source.id,
@@ -107,7 +124,7 @@ class _Export:
             period=_month(run.first) if run is not None and days is None else None,
             covers=(run.first, run.last) if run is not None else None,
             days=days,
-            written=run.written if run is not None else None,
+            written=written,
             settles=finality.SETTLES_AZURE,
             accounts=self.source.covers,
             account_charges=self.source.account_charges,
@@ -118,6 +135,11 @@ class _Export:
 
 def _month(day: date) -> date:
     return day.replace(day=1)
+
+
+def _days_of(month: date) -> list[date]:
+    following = (month + timedelta(days=31)).replace(day=1)
+    return [month + timedelta(days=n) for n in range((following - month).days)]
 
 
 def _files_of(choice: Choice, month: date) -> list[File]:

@@ -5,7 +5,7 @@ A statement is what an export says of a month now, in files that it replaces by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 from hashlib import blake2b
@@ -42,6 +42,21 @@ class Statements(Generic[AccountT]):
 
     request: BillRequest[AccountT]
     source: Source[AccountT]
+
+    def rewritten(self, listed: Mapping[date, Sequence[File]]) -> list[date]:
+        """The months before the request's whose files, by month, are newer than the last reading.
+
+        A cloud may give something back, and a person run an export again, when a month is long closed. With the first
+        reading of a source nothing is older than what is asked for.
+        """
+        last, first = self.request.read_at.get(self.source.id), self.request.first.replace(day=1)
+        if last is None:
+            return []
+        return sorted(
+            month
+            for month, files in listed.items()
+            if self.request.last - finality.KEPT < month < first and any(file.modified > last - LATE for file in files)
+        )
 
     def changed(self, months: Sequence[date], listed: Sequence[File]) -> bool:
         """True where the statement of these months, which is in some of these files, may be another one.

@@ -369,6 +369,38 @@ def test_a_file_that_did_not_change_is_not_downloaded_again(
     assert gets(lab) == 6
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_closed_month_is_read_again_where_it_was_written_anew(
+    start_lab: StartLab, remembers: bool, tmp_path: Path
+) -> None:
+    """As AWS does when it gives something back later: once, and not with the first reading of an export."""
+    lab = start_lab()
+    memory = DayCache(tmp_path) if remembers else None
+    for month, at in (("2026-08", datetime(2026, 9, 4, tzinfo=UTC)), ("2026-11", on(19))):
+        put_export(lab, month, {2: "9"}, at)
+    assert_reads(bill_of(memory=memory), "9")
+
+    put_export(lab, "2026-08", {2: "9", 3: "-4"}, on(19, 13), "again")
+    august = bill_of(memory=memory, read_at={ACME: on(19, 12)})
+    assert_reads(august, "5")
+    assert august.periods == {ACME: {date(2026, 8, 1)}}
+    assert len(august.read[ACME]) == 31
+    assert august.arriving == {ACME: set()}
+    assert_reads(bill_of(memory=memory, read_at={ACME: on(19, 14)}), "0")
+
+
+def test_a_closed_month_that_two_exports_state_keeps_nothing_else_from_being_read(start_lab: StartLab) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-08", {2: "9"}, on(19, 13), root="s3://acme-billing/exports/a")
+    put_export(lab, "2026-08", {2: "9"}, on(19, 13), root="s3://acme-billing/exports/b")
+    put_export(lab, "2026-11", {2: "6"}, on(19, 13), root="s3://acme-billing/exports/b")
+
+    bill = bill_of("s3://acme-billing/exports", read_at={ACME: on(19, 12)})
+
+    assert sums(bill) == {date(2026, 11, 2): 6}
+    assert ["state 2026-08 each" in problem.message for problem in bill.problems] == [True]
+
+
 def test_a_delivery_that_counts_is_not_downloaded_again_when_one_before_is_removed(
     start_lab: StartLab, tmp_path: Path
 ) -> None:

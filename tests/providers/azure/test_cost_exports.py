@@ -382,6 +382,21 @@ def test_the_time_that_a_run_was_submitted_at_tells_the_newest_where_files_were_
     assert total(bill_of(lab)) == 2
 
 
+def test_a_run_has_no_more_than_when_it_was_submitted_however_late_it_was_copied(start_billing: StartLab) -> None:
+    lab = start_billing()
+    lines = [focus("1", "2026-11-08"), focus("2", "2026-11-09"), focus("4", "2026-11-10")]
+    put_run(lab, f"{NOVEMBER}/a", {"part_0_0001.csv": lines}, on(10))
+    copied = lab.azure.billing._blobs[HOST, "costs"]
+    for name in list(copied):
+        lab.azure.billing.put_blob(HOST, "costs", name, copied[name].content, on(20))
+
+    bill = bill_of(lab)
+
+    assert_reads(bill, "3")
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, 4)]
+    assert (bill.read[SOURCE][-1], max(bill.arriving[SOURCE])) == (date(2026, 11, 9), date(2026, 11, 9))
+
+
 def test_folders_that_are_listed_as_files_are_none(start_billing: StartLab) -> None:
     lab = start_billing()
     put(lab, f"{NOVEMBER}/202611040300/g1/part_0.csv", focus("5"), at=on(4))
@@ -515,6 +530,21 @@ def test_files_outside_of_folders_of_ranges_are_all_read(start_billing: StartLab
     assert_reads(bill, "3")
 
 
+def test_of_a_file_outside_of_folders_the_newest_days_are_arriving_too(start_billing: StartLab) -> None:
+    lab = start_billing()
+    put(lab, "october.csv", focus("1", "2026-10-02"), at=on(3))
+    put(
+        lab, "november.csv", focus("2", "2026-11-16"), focus("3", "2026-11-17"), focus("4", "2026-11-18"), at=on(18, 20)
+    )
+
+    bill = bill_of(lab)
+
+    assert_reads(bill, "6")
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, 4)]
+    assert bill.read[SOURCE][-1] == date(2026, 11, 17)
+    assert bill.arriving[SOURCE] == {date(2026, 11, day) for day in (15, 16, 17)}
+
+
 def test_files_of_two_runs_of_which_nobody_knows_the_days_are_refused() -> None:
     runs = [File(f"x/focus_{guid}.csv", 1, NOW) for guid in GUIDS[:2]]
     other = File(f"y/focus_{GUIDS[3]}.csv", 1, NOW)
@@ -553,6 +583,36 @@ def test_a_file_that_did_not_change_is_not_downloaded_again(monthly: CloudLab, r
     assert total(november) == 6
     assert {day.month for day in november.read[SOURCE]} == {11}
     assert gets(monthly) == 4 + 2 + (not remembers)  # the first run's manifest, where nobody remembers it
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_closed_month_is_read_again_where_an_export_ran_again(
+    monthly: CloudLab, remembers: bool, tmp_path: Path
+) -> None:
+    """Once, and not with the first reading of an export."""
+    memory, august = DayCache(tmp_path) if remembers else None, "20260801-20260831"
+    put_run(monthly, f"{august}/run-1", {"part_0.csv": [focus("7", "2026-08-05")]}, on(2))
+    assert_reads(bill_of(monthly, memory=memory), "8")
+
+    put_run(
+        monthly, f"{august}/run-2", {"part_0.csv": [focus("7", "2026-08-05"), focus("-2", "2026-08-06")]}, on(20, 10)
+    )
+    again = bill_of(monthly, memory=memory, read_at={SOURCE: on(20, 9)})
+    assert_reads(again, "5")
+    assert again.periods == {SOURCE: {date(2026, 8, 1)}}
+    assert len(again.read[SOURCE]) == 31
+    assert_reads(bill_of(monthly, memory=memory, read_at={SOURCE: on(20, 11)}), "0")
+
+
+def test_a_closed_month_that_two_exports_state_keeps_nothing_else_from_being_read(monthly: CloudLab) -> None:
+    for export in ("..", "../monthly"):
+        put_run(monthly, f"{export}/20260801-20260831/run-1", {"part_0.csv": [focus("7", "2026-08-05")]}, on(20, 10))
+    put_run(monthly, f"{NOVEMBER}/run-2", {"part_0.csv": [focus("6")]}, on(20, 10))
+
+    bill = bill_of(monthly, read_at={SOURCE: on(20, 9)})
+
+    assert total(bill) == 6
+    assert ["state 2026-08 each" in problem.message for problem in bill.problems] == [True]
 
 
 def test_a_run_that_counts_is_not_downloaded_again_when_others_come_and_go(monthly: CloudLab, tmp_path: Path) -> None:
