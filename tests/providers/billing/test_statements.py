@@ -180,6 +180,17 @@ def test_an_account_is_known_however_it_is_spelled(text: str) -> None:
     assert ([charge.sub_account_id for charge in bill.charges], bill.left_out) == ([SUBSCRIPTION], [])
 
 
+@pytest.mark.parametrize("text", ["001234567890", "1234567890", pytest.param(1234567890, id="a number")])
+def test_a_number_of_aws_has_the_zeros_that_it_begins_with(text: str | int) -> None:
+    """Tools take a column of account numbers for one of numbers, and AWS' have twelve digits."""
+    rows = [of("cur", "10", "") | {"line_item_usage_account_id": text}]
+    for content in (text_of(rows), parquet_of(rows)):
+        bill = read_export(
+            [file_of(content)], source_id="x", first=NOVEMBER, last=LAST, resources=[], accounts={"001234567890"}
+        )
+        assert ([charge.sub_account_id for charge in bill.charges], bill.left_out) == (["001234567890"], [])
+
+
 def test_azures_subscription_of_zeros_is_none() -> None:
     bill = read(of("azure", "10", "00000000-0000-0000-0000-000000000000"), accounts=["x"], account_charges=False)
     assert [(part.account_id, part.because) for part in bill.left_out] == [("payer", LeftOutBecause.BILLING_ACCOUNT)]

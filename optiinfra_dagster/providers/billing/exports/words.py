@@ -107,7 +107,12 @@ def resource_path(text: str) -> str:
 
 
 def sub_account(text: str) -> str:
-    """An account as the customers file spells it: Azure's FOCUS has `/subscriptions/<id>`, and ids in any case."""
+    """An account as the customers file spells it: Azure's FOCUS has `/subscriptions/<id>`, and ids in any case.
+
+    AWS' numbers have twelve digits: where a column was taken for one of numbers, the zeros at their beginning are gone.
+    """
+    if re.fullmatch("[0-9]{8,11}", text):
+        return text.zfill(12)
     text = re.sub("^/subscriptions/", "", text, flags=re.IGNORECASE)
     if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         return text
