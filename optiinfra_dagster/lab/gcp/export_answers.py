@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DAYS = [{"name": "day", "type": "DATE"}]
 _FLAGS = ("of_account", "own", "is_credit")
-_SUMS = ("amount", "effective", "line_count", "list_cost", "used", "priced")
+_SUMS = ("amount", "unknown", "effective", "line_count", "list_cost", "used", "priced")
 Cells = list[str | None]
 
 
@@ -75,7 +75,8 @@ def schema(sql: str) -> list[dict[str, str]]:
     """The columns of the answer about charges."""
     types = {"day": "DATE", "currency": "STRING", "is_total": "INTEGER", "project": "STRING"}
     types |= dict.fromkeys(_FLAGS, "BOOLEAN") | {"credit_type": "STRING", "credit_name": "STRING"}
-    types |= dict.fromkeys(_texts(sql), "STRING") | dict.fromkeys(_SUMS, "BIGNUMERIC") | {"line_count": "INTEGER"}
+    types |= dict.fromkeys(_texts(sql), "STRING") | dict.fromkeys(_SUMS, "BIGNUMERIC")
+    types |= dict.fromkeys(("unknown", "line_count"), "INTEGER")
     return [{"name": name, "type": of_type} for name, of_type in types.items()]
 
 
@@ -111,11 +112,16 @@ def _parts(sql: str, row: ExportRow, discounts: set[str]) -> Iterator[tuple[bool
     seconds = used * 3600 if used and "usage.amount " in sql else None
     priced = used if "usage.amount_in_pricing_units" in sql else None
     listed = row.cost if with_list else None
-    yield False, "", "", [row.cost, row.cost + lowered, Decimal(1), listed, seconds, priced]
+    yield False, "", "", [row.cost, Decimal(0), row.cost + lowered, Decimal(1), listed, seconds, priced]
     for of_type, name, amount in row.credits:
         told = of_type if with_types else ""
         effective = Decimal(0) if told in discounts else amount
-        yield True, told, name, [amount, effective, Decimal(0), Decimal(0) if with_list else None, None, None]
+        yield (
+            True,
+            told,
+            name,
+            [amount, Decimal(0), effective, Decimal(0), Decimal(0) if with_list else None, None, None],
+        )
 
 
 def _text(sql: str, row: ExportRow, name: str, columns: Sequence[str]) -> str:

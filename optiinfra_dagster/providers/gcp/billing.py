@@ -132,6 +132,8 @@ class _Reading:
         """Read days whole; CloudError where they cannot be."""
         without_cost = set[date]()
         for row in self._rows(days) if days else ():
+            if row["unknown"]:
+                without_cost.add(row["day"])
             if row["amount"] is None or not row["currency"]:
                 without_cost.add(row["day"])
             elif abs(row["amount"]) >= _LARGEST:

@@ -107,7 +107,7 @@ parts AS (
 SELECT
     day, currency, GROUPING(project) AS is_total, project, of_account, own, is_credit, credit_type, credit_name,
     {names},
-    SUM(amount) AS amount, SUM(effective) AS effective, SUM(line) AS line_count,
+    SUM(amount) AS amount, COUNTIF(amount IS NULL) AS unknown, SUM(effective) AS effective, SUM(line) AS line_count,
     IF(COUNTIF(list_cost IS NULL) = 0, SUM(list_cost), NULL) AS list_cost,
     IF(COUNTIF(used IS NULL) = 0, SUM(used), NULL) AS used,
     IF(COUNTIF(priced IS NULL) = 0, SUM(priced), NULL) AS priced

@@ -205,7 +205,9 @@ def test_cost_managements_odd_rows_are_told(change: dict[str, Any]) -> None:
 
 def google_line(**changes: Any) -> dict[str, Any]:
     names = [*export_queries._TEXTS, "labels_json", "credit_type", "credit_name"]
-    numbers = {"amount": Decimal(2), "effective": Decimal(2), "list_cost": None, "used": None, "priced": None}
+    numbers = {
+        "amount": Decimal(2), "unknown": 0, "effective": Decimal(2), "list_cost": None, "used": None, "priced": None,
+    }  # fmt: skip
     return {
         **dict.fromkeys(names, ""), **numbers, "day": DAY, "currency": "EUR", "is_total": 0, "project": "p",
         "of_account": False, "own": True, "is_credit": False, "line_count": 1, **changes,
@@ -227,6 +229,14 @@ def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
     bill = google_bill(line, line | {"amount": None}, line | {"currency": None}, line | {"is_total": 1})
     assert [charge.amount for charge in bill.charges] == [total.amount for total in bill.totals] == [Decimal(2)]
     assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
+
+
+def test_a_line_of_google_without_a_cost_is_told_where_others_of_its_sum_have_one() -> None:
+    """BigQuery's SUM passes over it."""
+    bill = google_bill(google_line(unknown=1), google_line(unknown=1, is_total=1))
+    assert [charge.amount for charge in bill.charges] == [Decimal(2)]
+    assert ["has lines without a cost" in problem.message for problem in bill.problems] == [True]
+    assert "COUNTIF(amount IS NULL) AS unknown" in export_queries.charges("`t`", "", export_queries.COLUMNS)
 
 
 @pytest.mark.parametrize(
