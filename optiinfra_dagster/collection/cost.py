@@ -75,7 +75,8 @@ class CostCollector:
                 status_of(of_window, has_content=rows is not None),
                 rows=rows,
                 error=describe(of_window),
-                permanent=all_permanent(of_window),
+                # A bill is read in its own time, whatever else is asked again before.
+                permanent=bool(of_window) and (not unknown or all_permanent(unknown)),
                 api_calls=meter.calls.total() - calls,
                 api_cost_usd=meter.cost_usd - usd,
             )
@@ -84,7 +85,10 @@ class CostCollector:
     # --- Bills ------------------------------------------------------------------------------------------------------
 
     def _import_bills(self, task: Task, meter: Meter) -> Generator[SliceResult, None, list[Problem]]:
-        """Read the bills that are due and yield the days that were read; returns what could not be read."""
+        """Read the bills that are due and yield the days that were read; returns what could not be read.
+
+        What was wrong with the last reading of the others is told until they are read again.
+        """
         customer, at = task.customer, self._context.now().astimezone(UTC).replace(microsecond=0)
         sources = self._provider.bill_sources(customer.accounts(self._provider.name))
         with self._context.clickhouse.session(reads="cost_readings") as client:
@@ -92,8 +96,11 @@ class CostCollector:
         never = bills.BillImports()
         of_source = {source.id: known.get((customer.id, source.id), never) for source in sources}
         due = [s for s in sources if task.refresh or of_source[s.id].due(at, s.cadence, s.pause)]
+        waiting = [
+            problem for source in sources if source not in due for problem in _still(source, of_source[source.id])
+        ]
         if not due:
-            return []
+            return waiting
         request = BillRequest(
             customer.id,
             due,
@@ -110,14 +117,20 @@ class CostCollector:
                 f"reading the bills costs up to {cost:f} USD and {task.budget_usd:f} USD are left of this month's "
                 "budget: not read. Raise monthly_api_budget_usd in the customers file, or wait for the next month."
             )
-            return [Problem(source.id, "", "", Cause.BUDGET, text) for source in due]
+            return [*waiting, *(Problem(source.id, "", "", Cause.BUDGET, text) for source in due)]
         with self._context.clickhouse.session(writes="cost_readings") as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
         bill = keep_own(self._provider.bills(request, meter), sources)
         if not task.refresh:
             bill = emptied_bills.without_emptied(bill, partial(self._charged, customer.id, bill.periods))
+        problems: dict[str, list[str]] = {}
+        for problem in bill.problems:
+            problems.setdefault(problem.account_id, []).append(problem.message)
+        if problems:
+            with self._context.clickhouse.session(writes="cost_readings") as client:
+                bills.record_problems(client, customer.id, self._provider.name, problems, at)
         yield from self._days(task, sources, bill, at)
-        return bill.problems
+        return [*waiting, *bill.problems]
 
     def _charged(
         self, customer_id: str, statements: Collection[str], days: Mapping[str, Collection[date]]
@@ -282,6 +295,14 @@ def _in_currency(
         if in_currency or (known_prices and (region, key) in unpriced):
             found[region, key] = (in_currency or known_prices)[0]
     return found
+
+
+def _still(source: Source[Any], known: bills.BillImports) -> Iterator[Problem]:
+    """What was wrong with the last reading of a bill that is not due yet."""
+    due_at = known.due_at(source.cadence, source.pause)
+    for text in known.problems:
+        told = f"{text.rstrip('.')}. It is read again after {due_at:%Y-%m-%d %H:%M} UTC, or at once with `--refresh`"
+        yield Problem(source.id, "", "", Cause.INCOMPLETE, told)
 
 
 def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # --- Imports of bills ------------------------------------------------------------------------------------------------
 
 _IMPORTS_LAST = timedelta(days=90)  # as the table keeps them
+_MOST_PROBLEMS = 10  # of one reading, as many as a slice tells
 _IMPORTS = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -34,21 +35,32 @@ _IMPORTS = pa.schema(
         ("billing_account_id", pa.string()),
         ("attempted_at", schema.TIME),
         ("done", pa.bool_()),
+        ("problems", pa.list_(pa.string())),
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BillImports:
-    """The last import of an account's bill that ended well, and the last attempt at one; None for never."""
+    """The last import of an account's bill that ended well, and the last attempt at one; None for never.
+
+    `problems` are those of the last attempt that ended.
+    """
 
     done: datetime | None = None
     attempted: datetime | None = None
+    problems: tuple[str, ...] = ()
 
     def due(self, now: datetime, cadence: timedelta, pause: timedelta) -> bool:
-        """True when it is time to import it again; after a failure, not at once."""
-        rested = self.attempted is None or self.attempted == self.done or now - self.attempted >= min(pause, cadence)
-        return rested and (self.done is None or now - self.done >= cadence)
+        """True when it is time to import it again."""
+        due_at = self.due_at(cadence, pause)
+        return due_at is None or now >= due_at
+
+    def due_at(self, cadence: timedelta, pause: timedelta) -> datetime | None:
+        """When it is time to import it again; after a failure, not at once. None for at once."""
+        failed = self.attempted if self.attempted != self.done else None
+        times = [*([failed + min(pause, cadence)] if failed else []), *([self.done + cadence] if self.done else [])]
+        return max(times, default=None)
 
 
 def bill_imports(
@@ -58,7 +70,8 @@ def bill_imports(
     rows = client.query(
         """
         SELECT customer_id, billing_account_id, maxIf(toUnixTimestamp(attempted_at), done),
-            max(toUnixTimestamp(attempted_at))
+            max(toUnixTimestamp(attempted_at)),
+            argMaxIf(problems, (attempted_at, length(problems)), done OR notEmpty(problems))
         FROM cost_readings
         WHERE provider = {provider:String} AND customer_id IN {customers:Array(String)}
             AND attempted_at >= fromUnixTimestamp({since:UInt32})
@@ -72,9 +85,11 @@ def bill_imports(
     ).result_rows
     return {
         (customer, account): BillImports(
-            datetime.fromtimestamp(done, UTC) if done else None, datetime.fromtimestamp(attempted, UTC)
+            datetime.fromtimestamp(done, UTC) if done else None,
+            datetime.fromtimestamp(attempted, UTC),
+            tuple(problems),
         )
-        for customer, account, done, attempted in rows
+        for customer, account, done, attempted, problems in rows
     }
 
 
@@ -89,8 +104,28 @@ def record_imports(
             "billing_account_id": account,
             "attempted_at": at,
             "done": done,
+            "problems": [],
         }
         for account in accounts
+    ]
+    if rows:
+        client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
+
+
+def record_problems(
+    client: Client, customer_id: str, provider: str, problems: Mapping[str, Sequence[str]], at: datetime
+) -> None:
+    """Record what was wrong with the imports that began at a time, by account."""
+    rows = [
+        {
+            "customer_id": customer_id,
+            "provider": provider,
+            "billing_account_id": account,
+            "attempted_at": at,
+            "done": False,
+            "problems": texts[:_MOST_PROBLEMS],
+        }
+        for account, texts in problems.items()
     ]
     if rows:
         client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,11 @@ from dagster_shared.error import SerializableErrorInfo
 
 from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.status import asset as status_asset
-from optiinfra_dagster.automation.status import show
+from optiinfra_dagster.automation.status import sections, show
 from optiinfra_dagster.automation.status.dagster_facts import LONGEST_BETWEEN_TICKS
 from optiinfra_dagster.automation.status.gather import Look, look, open_instance
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status, was_looked_at
+from optiinfra_dagster.automation.status.ledger_facts import FamilyFailure
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -136,6 +138,27 @@ def test_a_partial_slice_is_a_warning_and_no_alert(settled: Spine, ledger: Ledge
     failing = stands(settled).of(Item.CUSTOMERS)
     assert (failing.state, failing.troubles) == (State.WARN, ())
     assert "incomplete since" in failing.text
+
+
+def test_costs_whose_bill_cannot_be_read_wait_for_its_next_reading() -> None:
+    error = "the bill has nothing of 2026-11 now"
+    one = FamilyFailure(
+        "acme",
+        "aws",
+        "cost",
+        "partial",
+        W0,
+        at_least=False,
+        windows=1,
+        error=error,
+        permanent=True,
+        attempts=1,
+        last=NOW,
+    )
+    assert sections._failing(one, Settings(), NOW).endswith(
+        f"{error}; the bill is read again in its own time, unless it needs a person"
+    )
+    assert sections._failing(replace(one, status="failed"), Settings(), NOW).endswith(f"{error}; needs a person")
 
 
 def test_a_failure_that_was_made_good_is_forgotten(settled: Spine, ledger: Ledger) -> None:

@@ -278,6 +278,25 @@ def test_a_source_that_failed_keeps_its_days_and_is_asked_again_after_its_pause(
     assert seen(spine)[:2] == [("billed", "a", Decimal(10)), ("billed", "b", Decimal(20))]
 
 
+def test_what_was_wrong_with_a_bill_is_told_until_it_is_read_again(cloud: Cloud, spine: Spine) -> None:
+    """Whatever asks for the windows between, such as a repair; and only a repair that may help is made."""
+    inventoried(spine)
+    cloud.sources = {"a": ("a",), "b": ("b",)}
+    cloud.failing = {"b"}
+    windows_of = [W + n * Q for n in (0, 0, 1, 2, 3)]
+    told = [collect(spine, window)[-1] for window in windows_of]
+    assert [one.status for one in told] == [SliceStatus.PARTIAL] * 5
+    assert {one.permanent for one in told} == {True}
+    assert told[0].error == "b: no answer"
+    again = f"{W + 4 * Q + timedelta(minutes=20):%Y-%m-%d %H:%M} UTC"
+    assert {one.error for one in told[1:]} == {
+        f"b: no answer. It is read again after {again}, or at once with `--refresh`"
+    }
+    assert len(cloud.bill_requests) == 1
+    cloud.failing = set()
+    assert [collect(spine, W + n * Q)[-1].status for n in (5, 6)] == [SliceStatus.OK] * 2
+
+
 def test_a_month_that_had_charges_is_kept_where_its_bill_turns_empty(cloud: Cloud, spine: Spine) -> None:
     inventoried(spine)
     before = first_of_month_before((W - D).date())
@@ -605,7 +624,8 @@ def test_readings_are_noted_before_the_first_call(cloud: Cloud, spine: Spine) ->
     collect(spine, W)
     with spine.clickhouse.session() as client:
         at = later(W)
-        assert bill_imports(client, PROVIDER, ["acme"], at) == {("acme", "payer"): BillImports(None, at)}
+        known = BillImports(None, at, ("no answer",))
+        assert bill_imports(client, PROVIDER, ["acme"], at) == {("acme", "payer"): known}
 
 
 def test_collecting_costs_tells_the_readers_how_the_customer_allocates_them(cloud: Cloud, spine: Spine) -> None:

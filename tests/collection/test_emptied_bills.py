@@ -37,6 +37,7 @@ def empty(lab: CloudLab, provider: str, how: str, monkeypatch: pytest.MonkeyPatc
     [
         ("aws", "no charges"),
         ("azure", "no content"),
+        ("gcp", "a table without rows"),
         ("vultr", "no pending charges"),
     ],
 )
@@ -51,7 +52,7 @@ def test_a_bill_that_turns_empty_is_not_taken_for_no_costs(
     acme = {"id": "acme", "name": "Acme", provider: [accounts(provider, lab.url)]}
     spine.settings.customers_path.write_text(yaml.safe_dump({"customers": [acme]}))
 
-    def collect(hours: int) -> tuple[dict[Any, Decimal], str]:
+    def collect(hours: float) -> tuple[dict[Any, Decimal], str]:
         """Collect so many hours after the first time: what is billed by day then, and what was wrong."""
         window = NOON + hours * HOUR
         clock[0] = window + WINDOW + timedelta(minutes=5)
@@ -75,6 +76,11 @@ def test_a_bill_that_turns_empty_is_not_taken_for_no_costs(
     assert {day: after.get(day) for day in before} == before
     assert "the bill has nothing of" in error
     assert "had charges before" in error
+
+    later, error = collect(13.25)
+    assert later == after
+    assert "the bill has nothing of" in error
+    assert "It is read again after 20" in error
 
     lab.control.let_bills_arrive(provider, 0)
     healed, error = collect(26)

@@ -354,6 +354,25 @@ def test_readings_are_remembered_by_customer_provider_and_account(clickhouse: Cl
         }
 
 
+def test_the_problems_of_a_reading_are_known_until_another_one_has_ended(clickhouse: ClickHouse) -> None:
+    """One that was killed has not ended; of one that is done, what it told beside is known."""
+
+    def problems(account: str) -> tuple[str, ...]:
+        return bills.bill_imports(client, "aws", ["acme"], NOON)["acme", account].problems
+
+    with clickhouse.session() as client:
+        for account in ("a", "b"):
+            bills.record_imports(client, "acme", "aws", [account], NOON - 8 * H, done=False)
+            bills.record_problems(client, "acme", "aws", {account: ["no answer", "nor another"]}, NOON - 8 * H)
+        bills.record_imports(client, "acme", "aws", ["a"], NOON - 7 * H, done=False)
+        assert (problems("a"), problems("b")) == (("no answer", "nor another"),) * 2
+        bills.record_imports(client, "acme", "aws", ["a"], NOON - 6 * H, done=False)
+        bills.record_imports(client, "acme", "aws", ["a"], NOON - 6 * H, done=True)
+        bills.record_imports(client, "acme", "aws", ["b"], NOON - 6 * H, done=True)
+        bills.record_problems(client, "acme", "aws", {"b": ["two currencies"]}, NOON - 6 * H)
+        assert (problems("a"), problems("b")) == ((), ("two currencies",))
+
+
 # --- Price lists -----------------------------------------------------------------------------------------------------
 
 

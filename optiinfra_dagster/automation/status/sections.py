@@ -142,7 +142,8 @@ def _failing(one: FamilyFailure, settings: Settings, now: datetime) -> str:
     what = "fails" if one.status == "failed" else "incomplete"
     error = shortened(plain(one.error), 220) or "it does not say why"
     if one.permanent:
-        follow = "needs a person"
+        waits = one.family == "cost" and one.status == "partial"
+        follow = "the bill is read again in its own time, unless it needs a person" if waits else "needs a person"
     else:
         left = max(settings.repair_max_attempts + 1 - one.attempts, 0)
         when = max(one.last + retry_delay(one.attempts), now)
