@@ -141,6 +141,13 @@ def test_headers_of_other_languages_and_versions_are_known() -> None:
     assert [charge.region_id for charge in bill_of(text_of([preview])).charges] == ["eu-west-1"]
 
 
+def test_a_file_with_two_columns_of_costs_is_refused_by_their_name() -> None:
+    head, row = text_of([exports.focus()]).splitlines()
+    bill = bill_of(f"billed_cost,{head}\n9,{row}\n")
+    assert (bill.charges, bill.read, [problem.cause for problem in bill.problems]) == ([], {}, [Cause.CONFIG])
+    assert "several columns billed_cost" in bill.problems[0].message
+
+
 def test_a_file_without_lines_is_told_as_broken() -> None:
     for content in (text_of([exports.focus()]).replace("\r\n", "\r"), "x" * 200_000):
         assert [problem.cause for problem in bill_of(content).problems] == [Cause.INCOMPLETE]

@@ -266,6 +266,10 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
             Cause.CONFIG,
             f"looks like {layout.name}, but has no column {'; no column '.join(missing)}. Add it to the export.",
         )
+    cost = names[held["amount"][0]]
+    if len(places[canonical(cost)]) > 1:
+        text = f"has several columns {cost.strip()}, and nobody knows which one is charged. Keep one of them"
+        raise CloudError(Cause.CONFIG, f"{text} in the export.")
     return layout, held
 
 
