@@ -335,7 +335,8 @@ H = timedelta(hours=1)
 )
 def test_when_a_bill_is_due(done: timedelta | None, attempted: timedelta | None, cadence: timedelta, due: bool) -> None:
     """By how long ago it was read, and asked for."""
-    known = bills.BillImports(*(None if ago is None else NOON - ago for ago in (done, attempted)))
+    times = [None if ago is None else NOON - ago for ago in (done, attempted)]
+    known = bills.BillImports(times[0], times[1])
     assert known.due(NOON, cadence, H) is due
 
 

@@ -393,7 +393,7 @@ def test_a_run_has_no_more_than_when_it_was_submitted_however_late_it_was_copied
     bill = bill_of(lab)
 
     assert_reads(bill, "3")
-    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, 4)]
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, Decimal(4))]
     assert (bill.read[SOURCE][-1], max(bill.arriving[SOURCE])) == (date(2026, 11, 9), date(2026, 11, 9))
 
 
@@ -540,7 +540,7 @@ def test_of_a_file_outside_of_folders_the_newest_days_are_arriving_too(start_bil
     bill = bill_of(lab)
 
     assert_reads(bill, "6")
-    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, 4)]
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, Decimal(4))]
     assert bill.read[SOURCE][-1] == date(2026, 11, 17)
     assert bill.arriving[SOURCE] == {date(2026, 11, day) for day in (15, 16, 17)}
 
