@@ -77,6 +77,7 @@ FROZEN = {
     "037_rates_of_rubrics": "662559b88064cdd6c66233df6558f601c40d16670d3a91010828ceda073d31c6",
     "038_inventory_scope": "032758ea63a6a723a124bd31f2baf970bd5f51c887a5394b8927ea62feec37d5",
     "039_focus_discounts": "4696053df720c30669ac9c9804bfced7a8c5e2b487676415e8f030ecf8265bed",
+    "040_problems_of_bills": "150360e00c3d0bc6b0a12cf7890ddf4f29774b51daf3a8c4be435abd5791a2fa",
 }
 
 ARROW_TYPES = {
