@@ -77,7 +77,8 @@ def moment_of(value: object) -> datetime | None:
     """
     value = of_extended_json(value)
     if isinstance(value, dict):
-        value = value["value"] if "value" in value else _nanoseconds(*(first(value, names) for names in _OF_PROTOBUF))
+        told = first(value, ("value", "timestamp"))
+        value = told if told is not None else _nanoseconds(*(first(value, names) for names in _OF_PROTOBUF))
     elif isinstance(value, list) and len(value) == 2:
         value = _nanoseconds(*value)
     try:

@@ -21,7 +21,7 @@ TIME = (
     "createdAt", "request_created_at", "started_at", "startedAt", "request_time", "date", "logged_at", "event_time",
     "createTime", "create_time", "inserted_at", "Timestamp", "logging_time", "start_timestamp", "time_iso8601",
     "processed_time", "requested_at", "received_at", "requestTime", "eventTime", "event_timestamp", "occurred_at",
-    "log_time", "TimeGenerated", "_time", "_ts",
+    "log_time", "TimeGenerated", "_time", "_ts", "asctime", "@t",
 )  # fmt: skip
 END = (
     "end_time",

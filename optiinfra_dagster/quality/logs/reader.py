@@ -62,7 +62,20 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (vendors.is_exchange, vendors.read_exchange),
 )
 
-_AROUND = ("data", "traces", "records", "rows", "items", "runs", "results", "batch", "logs")  # what may hold records
+_AROUND = (
+    "data",
+    "traces",
+    "records",
+    "rows",
+    "items",
+    "runs",
+    "results",
+    "batch",
+    "logs",
+    "interactions",
+    "entries",
+    "value",
+)  # what may hold records
 
 
 def read_file(stream: io.BufferedReader, bodies: Callable[[str], Any] | None = None) -> Iterator[Item]:
@@ -131,8 +144,10 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
 
 def _within(record: Mapping[str, Any]) -> Iterable[Mapping[str, Any] | None] | None:
     """The records that one of no known tool holds, None for a line that is no JSON; None where it is one itself."""
+    if is_call(record):
+        return None  # whatever else it lists
     held = next((record[key] for key in _AROUND if _holds_records(record.get(key))), None)
-    return shipped(record) if held is None and not is_call(record) else held
+    return shipped(record) if held is None else held
 
 
 def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:

@@ -39,8 +39,13 @@ _PLAIN = re.compile(r"[^\s,\]}]*")
 _MARK = re.compile(r'["{}\[\]\n]')
 _STRING_END = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (?:std(?:out|err) F )?(?=\{)")
-_LONGEST_TIME = 60  # characters
+# A time before an object in its line, with what stands between them: CloudWatch's exports and Kubernetes, a level, and
+# Lambda's id of the request.
+TIMED = re.compile(
+    r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))"
+    r"(?: std(?:out|err) F |\t[\w-]{1,40}\t[A-Z]{1,8}\t| [A-Z]{4,8} | )(?=\{)"
+)
+_LONGEST_TIME = 100  # characters
 _DECODER = json.JSONDecoder()
 _LONGEST_WORD = 12  # characters within which an error at the end of a text may be but the text's end
 
@@ -162,7 +167,7 @@ class _Text:
         """The time before an object, as CloudWatch's exports and Kubernetes write it, which is passed over; else ""."""
         while len(self.text) - self.at < _LONGEST_TIME and self.more():
             pass
-        match = _TIME.match(self.text, self.at)
+        match = TIMED.match(self.text, self.at)
         self.at = match.end() if match else self.at
         return match[1] if match else ""
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.logs.fields import filled, parsed
-from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME, is_call
+from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME, in_our_spelling, is_call
+from optiinfra_dagster.quality.logs.records import TIMED
 
 if TYPE_CHECKING:
     from optiinfra_dagster.quality.logs.envelopes import Span
@@ -26,12 +27,34 @@ if TYPE_CHECKING:
 _AROUND = (
     "data", "payload", "detail", "fields", "properties", "record", "value", "body", "params", "attributes", "_source",
 )  # fmt: skip
-_LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "Message", "line")
+_LINES = (
+    "log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "Message", "line", "LogMessage",
+    "resultDescription", "_raw",
+)  # fmt: skip
 _TIMES = (*TIME, "receiveTimestamp", "__REALTIME_TIMESTAMP")
 
 
 def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
     """The records within one of a shipper, None for a line that is no JSON; None for a record of another kind."""
+    told = _of_known_shipper(record)
+    if told is not None:
+        return told
+    names = next(([key] for key in _AROUND if _is_call_as_json(record.get(key))), None)
+    names = names or [
+        key for key, value in record.items() if isinstance(value, dict) and is_call(in_our_spelling(value))
+    ]
+    if len(names) == 1:
+        beside = {name: value for name, value in record.items() if name != names[0]}
+        return [{**beside, **parsed(record[names[0]])}]
+    if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
+        return None
+    inner = next((held for key in _LINES if isinstance(held := parsed(record.get(key)), dict) and len(held) > 1), None)
+    if inner is not None:
+        return [_timed(inner, filled(record, _TIMES))]
+    return _deeper(record)
+
+
+def _of_known_shipper(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
     if isinstance(record.get("logEvents"), list) and "logGroup" in record:
         return list(_of_cloudwatch(record))
     item = record.get("Item") or (parsed(record.get("dynamodb")) or {}).get("NewImage")
@@ -45,15 +68,21 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
     source = record.get("_source")
     if isinstance(source, dict) and "_index" in record and not is_call(source):
         return [source]  # what Elasticsearch holds, such as a span
-    names = next(([key] for key in _AROUND if _is_call_as_json(record.get(key))), None)
-    names = names or [key for key, value in record.items() if isinstance(value, dict) and is_call(value)]
-    if len(names) == 1:
-        beside = {name: value for name, value in record.items() if name != names[0]}
-        return [{**beside, **parsed(record[names[0]])}]
-    if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
-        return None
-    inner = next((held for key in _LINES if isinstance(held := parsed(record.get(key)), dict) and len(held) > 1), None)
-    return None if inner is None else [_timed(inner, filled(record, _TIMES))]
+    return None
+
+
+def _deeper(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
+    """The records within a member of a shipper's record: Lambda's, Loguru's, Splunk's and Elasticsearch's answers."""
+    for key in ("record", "result", "hits"):
+        held = record.get(key)
+        if isinstance(held, dict):
+            hits = held.get("hits")
+            found = (
+                hits if isinstance(hits, list) else shipped({name: told for name, told in held.items() if name != key})
+            )
+            if found is not None:
+                return [None if one is None else _timed(one, filled(record, _TIMES)) for one in found]
+    return None
 
 
 def _is_call_as_json(value: object) -> bool:
@@ -79,7 +108,9 @@ def _of_cloudwatch(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | No
     if record.get("messageType") == "CONTROL_MESSAGE":  # whether anybody is there
         return
     for event in record["logEvents"]:
-        held = parsed(event.get("message"))
+        line = event.get("message")
+        before = TIMED.match(line) if isinstance(line, str) else None
+        held = parsed(line[before.end() :] if before else line)
         yield _timed(held, event.get("timestamp")) if isinstance(held, dict) else None
 
 
