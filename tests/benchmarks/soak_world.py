@@ -211,7 +211,9 @@ def rows_of(spine: Spine, family: str, first: datetime, last: datetime) -> Count
     What a bill says of other days depends on when it was read.
     """
     table, columns = COMPARED[family]
-    of_bills = " AND cost_kind = 'estimated' OR is_settled AND cost_type != 'left_out'" if family == "cost" else ""
+    of_bills = ""
+    if family == "cost":  # an estimate is of its window, and a settled bill of any day
+        of_bills = " AND cost_kind = 'estimated' OR cost_kind = 'billed' AND is_settled AND cost_type != 'left_out'"
     rows = spine.query(
         f"SELECT {columns} FROM {table} WHERE (window_start >= {{first:DateTime('UTC')}} AND "  # noqa: S608
         f"window_start <= {{last:DateTime('UTC')}}{of_bills})",
