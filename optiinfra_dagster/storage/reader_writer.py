@@ -123,7 +123,7 @@ def write_select(
         computed = [window for window in windows if window not in idle]
         insert = _Insert(table, select, columns, days_of, batch, has_views=has_views, embedded=clickhouse.embedded)
         stretches = _stretches(computed, kept_from) if days_of else [[window] for window in computed]
-        inserted = [(stretch, insert.run(client, stretch)) for stretch in stretches]
+        inserted = [(stretch, insert.insert_stretch(client, stretch)) for stretch in stretches]
         steps("inserted")
         stored = _stored(client, table, min(windows), max(windows))
         counts = {window: stored.get((window, batch), 0) for window in windows}
@@ -190,7 +190,7 @@ class _Insert:
     has_views: bool
     embedded: bool
 
-    def run(self, client: Client, stretch: Sequence[datetime]) -> int:
+    def insert_stretch(self, client: Client, stretch: Sequence[datetime]) -> int:
         """Insert the rows of a window, or of some days in a row; returns how many there are."""
         start, source = "{window:DateTime('UTC')}", f"({self.select})"
         parameters = {"window": _text(stretch[0])}

@@ -297,6 +297,17 @@ def spine(free_spine: Spine) -> Iterator[Spine]:
             client.command(f"DROP TABLE IF EXISTS {table} SYNC")
 
 
+def test_every_example_is_of_the_window_that_they_are_moved_from() -> None:
+    elsewhere = [
+        example["shape"]
+        for example in EXAMPLES
+        for item in read("\n".join([*example["lines"], ""]).encode())
+        if isinstance(item, Interaction | SkippedCall) and item.timestamp is not None
+        if windows.floor_to(windows.WINDOW, item.timestamp) != OF_EXAMPLES
+    ]
+    assert elsewhere == []
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("turn", "step"), [(0, 6), *(pytest.param(n, 1, marks=pytest.mark.long) for n in range(4))])
 def test_every_format_is_judged_and_counted_by_a_run_from_every_kind_of_place(

@@ -20,7 +20,7 @@ from optiinfra_dagster.providers.billing.exports.times import day_of, time_of
 from optiinfra_dagster.providers.billing.finality import is_final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from optiinfra_dagster.providers.billing.exports.resources import KnownResources
 
@@ -50,10 +50,10 @@ def _filtered(column: Any, mask: Any) -> Any:
 class ExportSums:
     """The sums of an export's rows: of those that are charges, and of those that are left out."""
 
-    def __init__(self, known: KnownResources) -> None:
+    def __init__(self, known: KnownResources, accounts: Collection[str]) -> None:
         self._known = known
         spelled: dict[str, Callable[[str], str]] = {
-            "sub_account": words.sub_account,
+            "sub_account": partial(words.sub_account, own=accounts),
             "service": words.service_of,
             "region": words.region_id,
             "resource": known.id_of,

@@ -162,7 +162,7 @@ class Reader:
 
     def __init__(self, statement: Statement, resources: Sequence[Resource]) -> None:
         self._statement = statement
-        self._sums = ExportSums(KnownResources(resources))
+        self._sums = ExportSums(KnownResources(resources), statement.accounts or ())
         self._discounts = self._sums.beside()
         self._words, self._market = self._sums.words, Words(formats.canonical)
         self._times, self._amortization, self._usage = Times(), own_ways.Amortization(), own_ways.UsagePeriods()

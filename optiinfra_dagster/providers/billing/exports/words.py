@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from optiinfra_dagster.model.cost import CORRECTION, Category
 from optiinfra_dagster.model.text import to_json
@@ -106,12 +106,13 @@ def resource_path(text: str) -> str:
     return text.casefold() if text.startswith("/") else text
 
 
-def sub_account(text: str) -> str:
+def sub_account(text: str, own: Collection[str] = ()) -> str:
     """An account as the customers file spells it: Azure's FOCUS has `/subscriptions/<id>`, and ids in any case.
 
-    AWS' numbers have twelve digits: where a column was taken for one of numbers, the zeros at their beginning are gone.
+    `own` are the customer's accounts. AWS' numbers have twelve digits: where a column was taken for one of numbers, the
+    zeros at their beginning are gone. Other clouds have shorter numbers of their own, such as Azure's enrollments.
     """
-    if re.fullmatch("[0-9]{8,11}", text):
+    if re.fullmatch("[0-9]{1,11}", text) and text.zfill(12) in own:
         return text.zfill(12)
     text = re.sub("^/subscriptions/", "", text, flags=re.IGNORECASE)
     if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
