@@ -75,7 +75,7 @@ class CostCollector:
                 status_of(of_window, has_content=rows is not None),
                 rows=rows,
                 error=describe(of_window),
-                # A bill is read in its own time, whatever else is asked again before.
+                # What is wrong with bills alone asks for no repair: they are read again at their cadence.
                 permanent=bool(of_window) and (not unknown or all_permanent(unknown)),
                 api_calls=meter.calls.total() - calls,
                 api_cost_usd=meter.cost_usd - usd,
@@ -96,11 +96,10 @@ class CostCollector:
         never = bills.BillImports()
         of_source = {source.id: known.get((customer.id, source.id), never) for source in sources}
         due = [s for s in sources if task.refresh or of_source[s.id].due(at, s.cadence, s.pause)]
-        waiting = [
-            problem for source in sources if source not in due for problem in _still(source, of_source[source.id])
-        ]
+        not_due = [source for source in sources if source not in due]
+        still_wrong = [problem for source in not_due for problem in _last_problems(source, of_source[source.id])]
         if not due:
-            return waiting
+            return still_wrong
         request = BillRequest(
             customer.id,
             due,
@@ -117,7 +116,7 @@ class CostCollector:
                 f"reading the bills costs up to {cost:f} USD and {task.budget_usd:f} USD are left of this month's "
                 "budget: not read. Raise monthly_api_budget_usd in the customers file, or wait for the next month."
             )
-            return [*waiting, *(Problem(source.id, "", "", Cause.BUDGET, text) for source in due)]
+            return [*still_wrong, *(Problem(source.id, "", "", Cause.BUDGET, text) for source in due)]
         with self._context.clickhouse.session(writes="cost_readings") as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
         bill = keep_own(self._provider.bills(request, meter), sources)
@@ -130,7 +129,7 @@ class CostCollector:
             with self._context.clickhouse.session(writes="cost_readings") as client:
                 bills.record_problems(client, customer.id, self._provider.name, problems, at)
         yield from self._days(task, sources, bill, at)
-        return [*waiting, *bill.problems]
+        return [*still_wrong, *bill.problems]
 
     def _charged(
         self, customer_id: str, statements: Collection[str], days: Mapping[str, Collection[date]]
@@ -297,12 +296,12 @@ def _in_currency(
     return found
 
 
-def _still(source: Source[Any], known: bills.BillImports) -> Iterator[Problem]:
+def _last_problems(source: Source[Any], known: bills.BillImports) -> Iterator[Problem]:
     """What was wrong with the last reading of a bill that is not due yet."""
     due_at = known.due_at(source.cadence, source.pause)
     for text in known.problems:
-        told = f"{text.rstrip('.')}. It is read again after {due_at:%Y-%m-%d %H:%M} UTC, or at once with `--refresh`"
-        yield Problem(source.id, "", "", Cause.INCOMPLETE, told)
+        message = f"{text.rstrip('.')}. It is read again after {due_at:%Y-%m-%d %H:%M} UTC, or at once with `--refresh`"
+        yield Problem(source.id, "", "", Cause.INCOMPLETE, message)
 
 
 def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:

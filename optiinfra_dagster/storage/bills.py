@@ -97,6 +97,25 @@ def record_imports(
     client: Client, customer_id: str, provider: str, accounts: Iterable[str], at: datetime, *, done: bool
 ) -> None:
     """Record the import of some accounts' bills that begins at a time or, with `done`, began then and ended well."""
+    _record(client, customer_id, provider, dict.fromkeys(accounts, ()), at, done=done)
+
+
+def record_problems(
+    client: Client, customer_id: str, provider: str, problems: Mapping[str, Sequence[str]], at: datetime
+) -> None:
+    """Record what was wrong with the imports that began at a time, by account."""
+    _record(client, customer_id, provider, problems, at, done=False)
+
+
+def _record(
+    client: Client,
+    customer_id: str,
+    provider: str,
+    problems: Mapping[str, Sequence[str]],
+    at: datetime,
+    *,
+    done: bool,
+) -> None:
     rows = [
         {
             "customer_id": customer_id,
@@ -104,25 +123,6 @@ def record_imports(
             "billing_account_id": account,
             "attempted_at": at,
             "done": done,
-            "problems": [],
-        }
-        for account in accounts
-    ]
-    if rows:
-        client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
-
-
-def record_problems(
-    client: Client, customer_id: str, provider: str, problems: Mapping[str, Sequence[str]], at: datetime
-) -> None:
-    """Record what was wrong with the imports that began at a time, by account."""
-    rows = [
-        {
-            "customer_id": customer_id,
-            "provider": provider,
-            "billing_account_id": account,
-            "attempted_at": at,
-            "done": False,
             "problems": texts[:_MOST_PROBLEMS],
         }
         for account, texts in problems.items()
